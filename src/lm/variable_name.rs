@@ -29,7 +29,7 @@ pub(super) fn check(model: &str, name: &str) -> Result<(), LmConfigError> {
         return Ok(());
     }
     refuse(
-        "something else, which is not shown, as it may be the key: give a key itself by `Lm::key`"
+        "something else, which is not shown, as it may be the key: give the key itself by `Lm::key`"
             .to_owned(),
     )
 }

@@ -8,7 +8,8 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>)
     let close = known
         .filter(|_| is_short)
         .map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known))
-        .filter(|(distance, _)| *distance <= most)
+        // Names of one character that differ have nothing in common.
+        .filter(|(distance, known)| *distance <= most && *distance < known.chars().count())
         .min_by_key(|(distance, _)| *distance);
     close.map_or_else(String::new, |(_, known)| {
         format!("; did you mean `{known}`?")
@@ -46,7 +47,7 @@ mod tests {
         for name in ["questoin", "Question", "qestion", "questions"] {
             assert_eq!(did_you_mean(name, known()), "; did you mean `question`?");
         }
-        for name in ["answer", "", "text", &"question".repeat(100)] {
+        for name in ["answer", "", "q", "text", &"question".repeat(100)] {
             assert_eq!(did_you_mean(name, known()), "", "{name}");
         }
         assert_eq!(distance("kitten", "sitting"), 3);
