@@ -11,9 +11,9 @@ use crate::host::{
     start_error::StartError,
 };
 
-const ABOUT: &str = include_str!("about.py");
+const ABOUT: &str = include_str!("../python/doctor.py");
 
-/// What the running interpreter says of itself: see `about.py`.
+/// What the running interpreter says of itself: see `python/doctor.py`.
 #[derive(Debug, Deserialize)]
 pub(super) struct About {
     python: String,

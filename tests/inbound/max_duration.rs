@@ -43,7 +43,7 @@ impl Listener for Arrivals {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_ends_within_its_longest_time_whatever_comes_and_hangs() {
-    let app = Router::new().route("/stuck", get(|| pending::<()>()));
+    let app = Router::new().route("/stuck", get(pending::<()>));
     let until = GracefulShutdown::new(Shutdown::new(), secs(3))
         .with_delay(secs(1))
         .with_grace(secs(2))

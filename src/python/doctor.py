@@ -1,5 +1,6 @@
 """What the interpreter that runs programs says of itself, for a doctor."""
 
+import asyncio
 import importlib.metadata
 import os
 import platform
@@ -18,7 +19,7 @@ async def about() -> dict:
         "dspy_file": dspy.__file__ or "",
         "prefix": sys.prefix,
         "path": sys.path,
-        "hiding": _hiding(),
+        "hiding": await asyncio.to_thread(_hiding),
         "proc_error": _proc_error(),
     }
 
