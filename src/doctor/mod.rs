@@ -34,9 +34,11 @@
 //! ```text
 //! ok       environment  no variable changes Python
 //! ok       runtime      tokio, with several threads
-//! ok       Python       3.11.7, of the venv
 //! wrong    DSPy         dspy is not installed in the venv at `/app/.venv`. Install it: ...
 //! skipped  host         it needs DSPy
+//! ok       LM           openai/gpt-4o-mini, with the key of $OPENAI_API_KEY
+//! skipped  program      it is loaded by the host
+//! ok       open files   ...
 //!
 //! 1 wrong; mend the first and look again
 //! ```

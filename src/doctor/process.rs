@@ -38,18 +38,10 @@ const PYTHONS: [(&str, &str); 5] = [
 ];
 
 /// Variables that change which libraries a process loads.
-const LOADERS: [(&str, &str); 2] = [
-    (
-        "LD_LIBRARY_PATH",
-        "may lead to another libpython than that of the build. Unset it, or build with the Python \
-         in it",
-    ),
-    (
-        "LD_PRELOAD",
-        "loads a library before all others, into Python as well. Unset it if the host does not \
-         start",
-    ),
-];
+const LOADERS: [(&str, &str); 1] = [(
+    "LD_PRELOAD",
+    "loads a library before all others, into Python as well. Unset it if the host does not start",
+)];
 
 /// A call in flight has a connection to its LM and one from its client.
 const FILES_OF_A_CALL: u64 = 2;
@@ -206,13 +198,13 @@ mod tests {
     #[test]
     fn each_variable_that_is_set_is_a_warning_with_its_remedy() {
         let checks = environment_of(true, |name| {
-            name.starts_with("PYTHONH") || name.starts_with("LD_L")
+            name.starts_with("PYTHONH") || name.starts_with("LD_P")
         });
         let names: Vec<_> = checks
             .iter()
             .map(|check| check.text().split(' ').next())
             .collect();
-        assert_eq!(names, [Some("PYTHONHOME"), Some("LD_LIBRARY_PATH")]);
+        assert_eq!(names, [Some("PYTHONHOME"), Some("LD_PRELOAD")]);
         assert!(checks.iter().all(|check| check.outcome() == Warning));
         assert!(checks.iter().all(|check| check.text().contains("Unset it")));
         // A worker has the Python of its venv, wherever this process has its libraries from.

@@ -7,7 +7,7 @@ use super::check::Check;
 use crate::host::{
     Host,
     core::health::Health,
-    env::{DSPY_REQUIREMENT, EnvError, LinkedPython, PythonEnv},
+    env::{DSPY_REQUIREMENT, EnvError, LinkedPython, PythonEnv, blocking},
     start_error::StartError,
 };
 
@@ -58,10 +58,21 @@ pub(super) fn of_failed_start(error: &StartError) -> Vec<Check> {
     checks
 }
 
+/// The venv that the interpreter runs in, by its files.
+pub(super) async fn venv_of(about: &About) -> Result<PythonEnv, EnvError> {
+    let prefix = about.prefix.clone();
+    blocking(move || PythonEnv::find_standalone(Some(prefix.as_ref()))).await
+}
+
 /// The checks of a host that has started. `linked` is the Python of the build, where the host runs in
 /// this process.
-pub(super) fn of_running(host: &Host, about: &About, linked: Option<&LinkedPython>) -> Vec<Check> {
-    let venv = match PythonEnv::find_standalone(Some(about.prefix.as_ref())) {
+pub(super) fn of_running(
+    host: &Host,
+    about: &About,
+    venv: Result<PythonEnv, EnvError>,
+    linked: Option<&LinkedPython>,
+) -> Vec<Check> {
+    let venv = match venv {
         Ok(env) => {
             let of_patch = of_another_patch(env.python_version(), &about.python);
             Check::ok("venv", format_args!("{}{of_patch}", about.prefix))

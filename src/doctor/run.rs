@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::{
     check::Check,
     diagnosis::Diagnosis,
@@ -49,7 +51,9 @@ impl Doctor {
                     let linked = linked.and_then(Result::ok);
                     match About::of(&host).await {
                         Ok(about) => {
-                            diagnosis.extend(python::of_running(&host, &about, linked.as_ref()));
+                            let venv = python::venv_of(&about).await;
+                            let checks = python::of_running(&host, &about, venv, linked.as_ref());
+                            diagnosis.extend(checks);
                             diagnosis.extend(python::of_programs_folders(&about));
                         }
                         Err(error) => diagnosis.push(Check::wrong("host", error)),
@@ -161,7 +165,8 @@ async fn with_host(
     }
     diagnosis.push(process::open_files(in_flight));
     diagnosis.push(process::memory());
-    let Some(limit) = answer_limit else {
+    // A limit needs the timer of a runtime.
+    let Some(limit) = answer_limit.filter(|_| Handle::try_current().is_ok()) else {
         return;
     };
     for (lm, probe) in usable {

@@ -27,27 +27,6 @@ async fn variables_that_change_python() {
 }
 
 #[tokio::test]
-async fn a_variable_that_changes_the_libraries_of_this_process() {
-    let name = "environment::a_variable_that_changes_the_libraries_of_this_process";
-    let folder = tempdir().unwrap();
-    if own_process(
-        name,
-        &[("LD_LIBRARY_PATH", "/no/such/folder")],
-        folder.path(),
-    )
-    .await
-    {
-        return;
-    }
-    // It is found whether the host starts or not.
-    let settings = Host::embedded().venv("/no/such/venv");
-    found(
-        "ld-library-path",
-        &Doctor::new().embedded(settings).run().await,
-    );
-}
-
-#[tokio::test]
 async fn a_pythonhome_with_an_embedded_host() {
     let name = "environment::a_pythonhome_with_an_embedded_host";
     let folder = tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! The venv that a host is to use, by its settings.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf, thread};
 
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
 #[cfg(feature = "python")]
 use super::LinkedPython;
@@ -51,17 +51,26 @@ async fn create(create: Create) -> Result<PythonEnv, EnvError> {
     create.keep_fitting().progress(log).run().await
 }
 
-/// On a thread that may block: files are read, and a message that names a Python runs those in `PATH`.
-async fn blocking(
+/// On a thread of its own, as no runtime is needed to start a host: files are read, and a message that
+/// names a Python runs those in `PATH`.
+pub(crate) async fn blocking(
     find: impl FnOnce() -> Result<PythonEnv, EnvError> + Send + 'static,
 ) -> Result<PythonEnv, EnvError> {
-    let found = spawn_blocking(find).await;
-    found.unwrap_or_else(|error| {
-        Err(EnvError::Io {
-            action: "look for a venv from",
-            path: PathBuf::from("."),
-            source: error.into(),
-            command: command::by_hand(".venv".as_ref()),
-        })
-    })
+    let (done, outcome) = oneshot::channel();
+    let spawned = thread::Builder::new()
+        .name("tower-dspy-venv".to_owned())
+        .spawn(move || {
+            // Fails if the caller has gone.
+            let _ = done.send(find());
+        });
+    let failed = |source| EnvError::Io {
+        action: "look for a venv from",
+        path: PathBuf::from("."),
+        source,
+        command: command::by_hand(".venv".as_ref()),
+    };
+    spawned.map_err(failed)?;
+    outcome
+        .await
+        .unwrap_or_else(|error| Err(failed(io::Error::other(error))))
 }

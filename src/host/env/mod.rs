@@ -52,7 +52,7 @@ mod venv;
 use std::path::Path;
 
 use base::Base;
-pub(crate) use choice::VenvChoice;
+pub(crate) use choice::{VenvChoice, blocking};
 pub use create::Create;
 pub use error::EnvError;
 pub use linked::LinkedPython;
