@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -43,15 +44,16 @@ def replaces_stuck_worker(url: str) -> None:
         time.sleep(0.05)
 
 
+# What is asked of each, and the report of its end. `workers` is asked for its workers until one is killed.
 CHECKS = {
-    "axum_server": describes_programs,
-    "otel": lambda url: None,
-    "workers": replaces_stuck_worker,
+    "axum_server": (describes_programs, "2 calls: 2 completed"),
+    "otel": (lambda url: None, "1 call: 1 completed"),
+    "workers": (replaces_stuck_worker, r"\d+ calls: \d+ completed"),
 }
 
 
 def main() -> None:
-    check = CHECKS[Path(sys.argv[1]).name]
+    check, expected = CHECKS[Path(sys.argv[1]).name]
     env = os.environ | {"ADDRESS": "127.0.0.1:0"}
     with subprocess.Popen(sys.argv[1:], env=env, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -65,6 +67,7 @@ def main() -> None:
         finally:
             server.kill()
     report = said.strip().splitlines()[-1]
+    assert re.match(expected, report), said
     print(report)
 
 

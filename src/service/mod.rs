@@ -38,17 +38,11 @@ mod target;
 #[cfg(any(feature = "_host", feature = "test-util"))]
 mod tenant_permits;
 pub(crate) mod termination;
-#[cfg(any(feature = "_host", feature = "axum"))]
+#[cfg(feature = "_host")]
 mod typed;
 
 #[cfg(feature = "openapi")]
 pub(crate) use schema::JsonType;
-#[cfg(any(feature = "_host", feature = "axum"))]
-#[cfg_attr(
-    docsrs,
-    doc(cfg(any(feature = "axum", feature = "python", feature = "workers")))
-)]
-pub use typed::Typed;
 #[cfg(feature = "_host")]
 pub(crate) use {
     dspy::DspyService,
@@ -61,6 +55,7 @@ pub use {
     future::PredictFuture,
     load::Load,
     schema::{InputField, Schema},
+    typed::Typed,
 };
 
 /// The default number of calls that run at once.

@@ -73,6 +73,7 @@ impl Asker {
         for_tenant(request, self.tenant)
     }
 
+    #[cfg(feature = "_host")]
     pub(super) fn into_parts(self) -> (CallContext, Option<Tenant>) {
         (self.context, self.tenant)
     }

@@ -46,8 +46,10 @@ mod cancel_call;
 mod metrics;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
+mod predict;
+#[cfg(feature = "_host")]
+mod predict_typed;
 mod prediction;
-mod routes;
 pub mod stream;
 
 use std::convert::Infallible;
@@ -70,7 +72,10 @@ pub use self::metrics::{InstallError, PrometheusMetrics};
     doc(cfg(all(feature = "openapi", any(feature = "python", feature = "workers"))))
 )]
 pub use self::openapi::Programs;
-pub use self::routes::{predict, predict_typed};
+pub use self::predict::predict;
+#[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
+pub use self::predict_typed::predict_typed;
 use super::respond::ErrorResponse;
 use crate::{
     call::{CallContext, CallId},
