@@ -44,7 +44,7 @@ def replaces_stuck_worker(url: str) -> None:
         time.sleep(0.05)
 
 
-# What is asked of each, and the report of its end. `workers` is asked for its workers until one is killed.
+# What is asked of each, and the report of its end.
 CHECKS = {
     "axum_server": (describes_programs, "2 calls: 2 completed"),
     "otel": (lambda url: None, "1 call: 1 completed"),
