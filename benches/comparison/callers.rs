@@ -77,6 +77,6 @@ pub(crate) fn from_json(times: &Value) -> Result<GaveUp, Trouble> {
 }
 
 /// A line for the process that plays a way: nothing to tell.
-pub(crate) fn nothing_told() -> Value {
+pub(crate) fn no_counts() -> Value {
     json!({})
 }

@@ -37,9 +37,9 @@ pub(crate) struct Found {
     closed: Option<Duration>,
     /// Calls that the way itself says are running, [`SOON`] after the last caller gave up; `None` if
     /// it cannot tell.
-    told_running: Option<u64>,
+    counted_running: Option<u64>,
     /// Calls that the way itself says were given up; `None` if it cannot tell.
-    told_given_up: Option<u64>,
+    counted_given_up: Option<u64>,
 }
 
 impl Found {
@@ -48,11 +48,11 @@ impl Found {
         lm: &ScriptedLm,
         model: &str,
         gave_up: &GaveUp,
-        told: impl AsyncFnOnce() -> Result<Value, Trouble>,
+        counts: impl AsyncFnOnce() -> Result<Value, Trouble>,
     ) -> Result<Self, Trouble> {
         let last = *gave_up.values().max().ok_or("nobody asked")?;
         sleep_until(last + SOON).await;
-        let told = told().await?;
+        let counts = counts().await?;
         // What is on its way to the LM may come only now.
         sleep_until(last + LATER).await;
         let all_ended = |records: &[RequestRecord]| records.iter().all(|of| of.ended().is_some());
@@ -62,8 +62,8 @@ impl Found {
             let requests = found.requests;
             return Err(format!("only {requests} of {CALLERS} questions came to the LM").into());
         }
-        found.told_running = told["running"].as_u64();
-        found.told_given_up = told["given_up"].as_u64();
+        found.counted_running = counts["running"].as_u64();
+        found.counted_given_up = counts["given_up"].as_u64();
         Ok(found)
     }
 
@@ -93,7 +93,7 @@ impl Found {
     }
 
     fn row(&self) -> [String; 8] {
-        let told = |told: Option<u64>| told.map_or("-".to_owned(), |n| n.to_string());
+        let counts = |counts: Option<u64>| counts.map_or("-".to_owned(), |n| n.to_string());
         let closed = self
             .closed
             .map(|closed| format!("{:.0} ms", closed.as_secs_f64() * 1e3));
@@ -104,8 +104,8 @@ impl Found {
             self.soon.to_string(),
             self.later.to_string(),
             closed.unwrap_or_else(|| "never".into()),
-            told(self.told_running),
-            told(self.told_given_up),
+            counts(self.counted_running),
+            counts(self.counted_given_up),
         ]
     }
 
@@ -123,14 +123,14 @@ impl Found {
             let name = format!("comparison_{way}_closed_after_max");
             figure(&name, closed.as_secs_f64() * 1e3, "ms");
         }
-        for (what, told) in [
-            ("running", self.told_running),
-            ("given_up", self.told_given_up),
+        for (what, counts) in [
+            ("running", self.counted_running),
+            ("given_up", self.counted_given_up),
         ] {
-            if let Some(told) = told {
+            if let Some(counts) = counts {
                 figure(
-                    &format!("comparison_{way}_told_{what}"),
-                    told as f64,
+                    &format!("comparison_{way}_counted_{what}"),
+                    counts as f64,
                     "count",
                 );
             }

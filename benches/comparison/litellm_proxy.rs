@@ -107,7 +107,7 @@ impl LitellmProxy {
     }
 
     /// What it says of its requests under way, at `/health/backlog`. That request is one of them.
-    pub(crate) async fn told(&self) -> Result<Value, Trouble> {
+    pub(crate) async fn counts(&self) -> Result<Value, Trouble> {
         let backlog = self.get("health/backlog").await?;
         let in_flight = backlog["in_flight_requests"].as_u64();
         Ok(json!({ "running": in_flight.map(|n| n.saturating_sub(1)) }))

@@ -46,7 +46,7 @@ const WORDS: usize = 190;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match part::asked_for() {
+    let outcome = match part::from_env() {
         Some(part) => part::run(&part).await,
         None => compare().await,
     };
@@ -95,7 +95,7 @@ async fn measure(way: &Way, lm: &ScriptedLm, venv: &Path) -> Result<Found, Troub
     lm.script(way.name, [Reply::answer("ready"), slow]);
     let mut running = way.start(lm, venv).await?;
     let gave_up = running.ask().await?;
-    let found = Found::watch(lm, way.name, &gave_up, async || running.told().await).await;
+    let found = Found::watch(lm, way.name, &gave_up, async || running.counts().await).await;
     running.end().await;
     found
 }

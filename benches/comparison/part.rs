@@ -1,5 +1,5 @@
-//! A way that is played in Rust, in a process of its own: this program again, told by its
-//! environment. It obeys lines on its standard input with lines of JSON, and ends with it.
+//! A way that is played in Rust, in a process of its own: this program again, with its part in the
+//! environment. It reads commands, one a line, from its standard input, and writes their answers as JSON.
 
 use std::{env, path::Path, process::Stdio};
 
@@ -35,7 +35,7 @@ pub(crate) struct Part {
 }
 
 /// The part of this process; `None` for the one that compares.
-pub(crate) fn asked_for() -> Option<Part> {
+pub(crate) fn from_env() -> Option<Part> {
     let read = |name| env::var(name).ok();
     Some(Part {
         name: read(PART)?,
@@ -84,12 +84,12 @@ async fn ours(part: &Part, host: Host, program: &str) -> Result<(), Trouble> {
         let asked = predict(service.clone(), question);
         async { asked.await.is_ok() }
     };
-    let told = || {
+    let counts = || {
         let stats = host.stats();
         let running = stats.queued + stats.running;
         json!({ "running": running, "given_up": stats.cancelled - given_up })
     };
-    obey(ask, told).await?;
+    serve_commands(ask, counts).await?;
     host.stop(LIMIT).await;
     Ok(())
 }
@@ -103,20 +103,20 @@ where
         .await
 }
 
-/// Obeys until the standard input ends. The first question was answered by now.
-pub(crate) async fn obey<F>(
+/// Serves commands until the standard input ends. The first question has been answered.
+pub(crate) async fn serve_commands<F>(
     ask: impl Fn(String) -> F,
-    told: impl Fn() -> Value,
+    counts: impl Fn() -> Value,
 ) -> Result<(), Trouble>
 where
     F: Future<Output = bool> + Send + 'static,
 {
     println!("{}", json!("ready"));
-    let mut orders = BufReader::new(stdin()).lines();
-    while let Some(order) = orders.next_line().await? {
-        match order.as_str() {
+    let mut commands = BufReader::new(stdin()).lines();
+    while let Some(command) = commands.next_line().await? {
+        match command.as_str() {
             "ask" => println!("{}", to_json(&ask_all(&ask).await?)?),
-            _ => println!("{}", told()),
+            _ => println!("{}", counts()),
         }
     }
     Ok(())
@@ -126,7 +126,7 @@ where
 #[derive(Debug)]
 pub(crate) struct PartProcess {
     child: Child,
-    orders: ChildStdin,
+    commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
@@ -148,10 +148,10 @@ impl PartProcess {
             .kill_on_drop(true)
             .spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let (orders, answers) = pipes.ok_or("no pipes")?;
+        let (commands, answers) = pipes.ok_or("no pipes")?;
         let mut part = Self {
             child,
-            orders,
+            commands,
             answers: BufReader::new(answers).lines(),
         };
         part.answer().await?;
@@ -160,13 +160,13 @@ impl PartProcess {
 
     /// Lets the callers ask; returns when each gave up.
     pub(crate) async fn ask(&mut self) -> Result<GaveUp, Trouble> {
-        self.orders.write_all(b"ask\n").await?;
+        self.commands.write_all(b"ask\n").await?;
         from_json(&self.answer().await?)
     }
 
-    /// What the part can tell of its calls.
-    pub(crate) async fn told(&mut self) -> Result<Value, Trouble> {
-        self.orders.write_all(b"tell\n").await?;
+    /// What the part counts of its calls.
+    pub(crate) async fn counts(&mut self) -> Result<Value, Trouble> {
+        self.commands.write_all(b"count\n").await?;
         self.answer().await
     }
 
@@ -180,9 +180,11 @@ impl PartProcess {
     /// Ends the process, and waits for that.
     pub(crate) async fn end(self) {
         let Self {
-            mut child, orders, ..
+            mut child,
+            commands,
+            ..
         } = self;
-        drop(orders);
+        drop(commands);
         let _ = child.wait().await;
     }
 }

@@ -21,8 +21,8 @@ use tower_resilience::timelimiter::TimeLimiterLayer;
 
 use crate::{
     LIMIT, Trouble,
-    callers::{FIRST, nothing_told},
-    part::{PROGRAMS, Part, obey},
+    callers::{FIRST, no_counts},
+    part::{PROGRAMS, Part, serve_commands},
 };
 
 const SET_UP: &str = "
@@ -133,7 +133,7 @@ pub(crate) async fn into_future(part: &Part) -> Result<(), Trouble> {
         let asked = timeout(LIMIT, python.clone().ask(question));
         async { asked.await.is_ok_and(|asked| asked.is_ok()) }
     };
-    obey(ask, nothing_told).await
+    serve_commands(ask, no_counts).await
 }
 
 /// `tokio::time::timeout` around a blocking call on a thread of tokio's pool.
@@ -147,7 +147,7 @@ pub(crate) async fn blocking(part: &Part) -> Result<(), Trouble> {
             matches!(timeout(LIMIT, asked).await, Ok(Ok(Ok(()))))
         }
     };
-    obey(ask, nothing_told).await
+    serve_commands(ask, no_counts).await
 }
 
 /// `tokio::time::timeout` around a coroutine that is cancelled when its future is dropped.
@@ -158,7 +158,7 @@ pub(crate) async fn drop_guard(part: &Part) -> Result<(), Trouble> {
         let asked = timeout(LIMIT, python.clone().ask_with_guard(question));
         async { asked.await.is_ok_and(|asked| asked.is_ok()) }
     };
-    obey(ask, nothing_told).await
+    serve_commands(ask, no_counts).await
 }
 
 /// The time limiter of tower-resilience around `into_future`, as its documentation sets it.
@@ -179,7 +179,7 @@ pub(crate) async fn tower_resilience(part: &Part) -> Result<(), Trouble> {
         let asked = service.clone().oneshot(question);
         async { asked.await.is_ok() }
     };
-    obey(
+    serve_commands(
         ask,
         || json!({ "given_up": elapsed.load(Ordering::Relaxed) }),
     )

@@ -7,7 +7,7 @@ use tower_dspy::testing::scripted_lm::ScriptedLm;
 
 use crate::{
     LIMIT, Trouble,
-    callers::{GaveUp, nothing_told},
+    callers::{GaveUp, no_counts},
     litellm_proxy::LitellmProxy,
     part::PartProcess,
     sidecar::Sidecar,
@@ -150,11 +150,11 @@ impl Running {
     }
 
     /// What the way itself can tell of its calls, as `running` and `given_up`.
-    pub(crate) async fn told(&mut self) -> Result<Value, Trouble> {
+    pub(crate) async fn counts(&mut self) -> Result<Value, Trouble> {
         match self {
-            Self::Part(part) => part.told().await,
-            Self::Http(_, Some(proxy)) => proxy.told().await,
-            Self::Http(_, None) => Ok(nothing_told()),
+            Self::Part(part) => part.counts().await,
+            Self::Http(_, Some(proxy)) => proxy.counts().await,
+            Self::Http(_, None) => Ok(no_counts()),
         }
     }
 
