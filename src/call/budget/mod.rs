@@ -54,7 +54,7 @@ struct Account {
 
 struct AccountState {
     spent: SpentOverTime,
-    /// Of what was spent, what nobody counted.
+    /// Of what was spent, the part that no provider counted.
     estimated: SpentOverTime,
     reserved: Amount,
     refused: u64,

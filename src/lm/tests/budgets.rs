@@ -48,7 +48,7 @@ pub(super) async fn run(lm: &LmHandle, request: LmRequest) -> Result<String, LmF
     text(lm.send(request).await?.into_body()).await
 }
 
-/// The tokens that were spent, and those of them that nobody counted.
+/// The tokens that were spent, and those that no provider counted.
 pub(super) fn spent(budget: &Budget) -> (u64, u64) {
     let spent = budget.spent();
     assert_eq!((spent.reserved_tokens, spent.reserved_usd), (0, Usd::ZERO));

@@ -50,7 +50,7 @@ fn lm_cost(at: usize, lm: &LmCallTimeline) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{}: {}", numbered(at, lm), parts.join(", ")))
 }
 
-/// What nobody counted.
+/// The tokens that the provider did not count.
 fn estimate(call: &LmCall) -> Option<String> {
     if call.estimated_tokens == 0 {
         return None;
@@ -59,7 +59,9 @@ fn estimate(call: &LmCall) -> Option<String> {
     let cost = call.estimated_cost.filter(|cost| *cost > Usd::ZERO);
     let cost = cost.map(|cost| format!(", for {}", usd(cost)));
     let cost = cost.unwrap_or_default();
-    Some(format!("about {tokens} tokens that nobody counted{cost}"))
+    Some(format!(
+        "an estimate of {tokens} tokens that the provider did not count{cost}"
+    ))
 }
 
 fn sum(call: &CallTimeline) -> String {
@@ -84,7 +86,9 @@ fn sum(call: &CallTimeline) -> String {
     }
     if cost.estimated_usd > Usd::ZERO {
         let estimated = usd(cost.estimated_usd);
-        parts.push(format!("about {estimated} for tokens that nobody counted"));
+        parts.push(format!(
+            "an estimate of {estimated} for tokens that the provider did not count"
+        ));
     }
     if cost.unknown_calls > 0 {
         let unknown = count(cost.unknown_calls, "LM call");

@@ -55,9 +55,9 @@ fn the_cost_of_a_call_is_in_its_story() {
         timeline_story(&call).costs,
         [
             "LM call 1 (openai/gpt-4o): 812 tokens in, 131 out, $0.00123",
-            "LM call 2 (openai/gpt-4o): about 270 tokens that nobody counted, for $0.00004",
+            "LM call 2 (openai/gpt-4o): an estimate of 270 tokens that the provider did not count, for $0.00004",
             "2 LM calls: 943 tokens, 943 wasted on attempts without an answer, $0.00123, \
-             about $0.00004 for tokens that nobody counted, the cost of 1 LM call is unknown",
+             an estimate of $0.00004 for tokens that the provider did not count, the cost of 1 LM call is unknown",
         ]
     );
 }
