@@ -53,7 +53,7 @@
 //! # }
 //! ```
 //!
-//! [`StandardStack`] is all layers in their order, as one; [`StackConfig`] reads it from a file.
+//! [`StandardStack`] is the layers of a whole call in their order, as one; [`StackConfig`] reads it from a file.
 //!
 //! [`DspyService::streaming`] is the same program as a service of [`PredictionStream`]s: the answer as
 //! it is written. The response comes with the first event, so the layers work on it as well.

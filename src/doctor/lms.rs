@@ -162,7 +162,7 @@ fn with_remedy(error: &Error, at: &str) -> String {
     format!("{}. {remedy}", first_line(error, &remedy))
 }
 
-/// The problem alone, without the advice: DSPy goes on with advice for callers of its own.
+/// The problem alone: DSPy's message continues with advice for users of DSPy alone.
 fn first_line(error: &Error, advice: &str) -> String {
     let error = error.to_string();
     let line = error.lines().next().unwrap_or_default();

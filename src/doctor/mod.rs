@@ -36,7 +36,7 @@
 //! ok       runtime      tokio, with several threads
 //! wrong    DSPy         dspy is not installed in the venv at `/app/.venv`. Install it: ...
 //! skipped  host         it needs DSPy
-//! ok       LM           openai/gpt-4o-mini, with the key of $OPENAI_API_KEY
+//! skipped  LM           `openai/gpt-4o-mini`: its key and address are found in Python
 //! skipped  program      it is loaded by the host
 //! ok       open files   ...
 //!
@@ -48,7 +48,7 @@
 //!
 //! | name | what it finds | at worst |
 //! |---|---|---|
-//! | `environment` | variables that change Python, or which libpython is loaded | warning |
+//! | `environment` | variables that change Python; for an embedded host `LD_PRELOAD` too | warning |
 //! | `runtime` | no tokio runtime, or one of a single thread | wrong |
 //! | `Python` | no Python to make the venv with; a build without a Python, or with one that is too old; another libpython than that of the build | wrong |
 //! | `venv` | none, one of another Python, one that is not finished | wrong |

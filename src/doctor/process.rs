@@ -15,7 +15,8 @@ use crate::error::counted;
 const PYTHONS: [(&str, &str); 5] = [
     (
         "PYTHONHOME",
-        "sends Python to the modules of another installation, so that it may not start. Unset it",
+        "sends Python to the modules of another installation. Worker processes start without it, an \
+         embedded host refuses it. Unset it",
     ),
     (
         "PYTHONPATH",
@@ -24,8 +25,7 @@ const PYTHONS: [(&str, &str); 5] = [
     ),
     (
         "PYTHONOPTIMIZE",
-        "takes `assert` statements out of programs, those of `dspy.Assert` and tests among them. \
-         Unset it",
+        "takes `assert` statements out of programs. Unset it",
     ),
     (
         "PYTHONMALLOC",

@@ -97,8 +97,8 @@ impl Doctor {
         self
     }
 
-    /// Also asks each LM one question of a few tokens, which the provider charges: that the key is
-    /// accepted and the model exists shows in an answer alone. `limit` is the longest time of one
+    /// Also asks each LM one question of a few tokens, which the provider charges: only an answer
+    /// shows that the key is accepted and that the model exists. `limit` is the longest time of one
     /// answer. Without this no request is sent to any LM.
     pub fn ask_lms(mut self, limit: Duration) -> Self {
         self.answer_limit = Some(limit);

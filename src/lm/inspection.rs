@@ -103,7 +103,7 @@ impl LmHandle {
     /// What makes its key look like a mistake.
     pub(crate) fn key_doubt(&self, lm: &Lm) -> Option<String> {
         let credential = self.own_credential();
-        // A server of one's own takes what it takes.
+        // A self-hosted server may accept any key.
         let provider = lm.base_url.is_none().then_some(self.provider());
         doubt(credential.key.as_ref()?, provider)
     }

@@ -41,6 +41,11 @@ impl Lm {
             "options": self.options,
             // Else it is that of one of the provider's variables.
             "has_key": !matches!(self.key, LmKey::ProvidersOwn),
+            // A worker takes it out of its environment.
+            "key_env": match &self.key {
+                LmKey::Env(variable) => Some(variable),
+                _ => None,
+            },
         })
     }
 }

@@ -28,8 +28,8 @@ pub(crate) struct Permits {
 /// What a call holds until all its work has ended.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    // Dropped first: a call of the same tenant that waits for the program's permit is woken by that,
-    // and takes the tenant's next.
+    // Dropped first: dropping the program's permit wakes a waiting call, which needs the tenant's permit
+    // to be free.
     _of_tenant: Option<TenantPermit>,
     _of_program: OwnedSemaphorePermit,
 }

@@ -1,4 +1,4 @@
-//! The name that was meant by one that is misspelt.
+//! Suggestions for misspelt names.
 
 /// `; did you mean ..?` for the closest of `known`, if one is close; else nothing.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {

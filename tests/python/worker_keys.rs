@@ -160,3 +160,28 @@ async fn an_sdk_in_a_worker_finds_a_placeholder_for_the_key() {
     assert_eq!(sent.authorization(), Some("Bearer sk-of-the-environment"));
     stop(host).await;
 }
+
+#[tokio::test]
+async fn a_load_takes_the_variable_that_its_lm_names_out_of_the_workers_environment() {
+    let name =
+        "worker_keys::a_load_takes_the_variable_that_its_lm_names_out_of_the_workers_environment";
+    if own_process_with(name, &[("MY_TEAMS_KEY", "key-of-my-team")])
+        .await
+        .is_some()
+    {
+        return;
+    }
+    let host = workers(1).await.start().await.unwrap();
+    let model = "w-key-env";
+    lm_server().await.script(model, Reply::echo());
+    let lm = Lm::new(format!("openai/{model}"))
+        .base_url(lm_server().await.base_url())
+        .key_env("MY_TEAMS_KEY");
+    let qa = host.load("question -> answer").lm(lm).await.unwrap();
+    qa.oneshot(ask("?")).await.unwrap();
+    let sent = lm_server().await.requests(model);
+    assert_eq!(sent[0].authorization(), Some("Bearer key-of-my-team"));
+    let environment = environment(&host).await;
+    assert_eq!(environment["MY_TEAMS_KEY"], tower_dspy::lm::PLACEHOLDER);
+    stop(host).await;
+}

@@ -176,7 +176,7 @@ async fn set_up(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<Stage
     Ok(stage)
 }
 
-/// Makes the venv if there is none that fits: about half a minute, in which `pip` tells what it does.
+/// Makes the venv if there is none that fits: seconds with uv, a minute or two with pip.
 async fn make_venv() -> Result<PythonEnv, Trouble> {
     let step = Arc::new(Mutex::new(None));
     let making = step.clone();

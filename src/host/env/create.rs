@@ -122,7 +122,7 @@ impl Create {
         })
     }
 
-    /// Makes the venv on this thread: a few seconds if `uv` is in `PATH`, else about half a minute by
+    /// Makes the venv on this thread: a few seconds if `uv` is in `PATH`, else a minute or two by
     /// `venv` and `pip`, which are tried as well if uv fails.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use super::error::EnvError;
 /// The oldest Python that DSPy's async path and the runner work on.
 const OLDEST: [u32; 3] = [3, 11, 0];
 
-/// The Python installation that a venv has to belong to.
+/// The Python installation that a venv has to belong to, or that makes it: for an embedded host the
+/// linked one, for worker processes any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedPython {
     version: String,

@@ -69,7 +69,7 @@ fn listen(step: &Step<'_>, lock: &File, on_line: &mut dyn FnMut(&str)) -> io::Re
         let mut command = Command::new(step.program);
         command
             .args(step.args)
-            // No variable may send the packages elsewhere, or have others installed.
+            // None of pip's variables may send the packages elsewhere, or have others installed.
             .env_remove("PIP_CONSTRAINT")
             .env_remove("PIP_DRY_RUN")
             .env_remove("PIP_PREFIX")

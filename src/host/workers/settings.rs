@@ -100,14 +100,13 @@ impl Workers {
     }
 
     /// Uses the venv at `path`, and makes it if there is none, with the packages that this crate was
-    /// tested with: once, some seconds with uv and a minute or more with pip, some 350 MB. Events of
+    /// tested with: once, some seconds with uv and a minute or two with pip, some 300 MB. Events of
     /// target `tower_dspy` say so at level info, and tell each step at debug. It is made with the newest of `python3.13`, `python3.12`,
     /// `python3.11` and `python3` in `PATH` that is 3.11 or newer.
     ///
-    /// A venv that fits is used as it is, so also one that other processes run on, and one that was made by
-    /// a version of this crate with other packages:
-    /// [`PythonEnv::create`](crate::host::env::PythonEnv::create) updates such a one. One that does not
-    /// fit is made again if this crate made it; else it is never changed, and the start fails.
+    /// A venv that fits is never changed, as other processes may use it;
+    /// [`PythonEnv::create`](crate::host::env::PythonEnv::create) updates its packages. A venv that does not
+    /// fit is made again if this crate made it; else the start fails.
     /// Several processes may do this at once: one makes the venv, the others wait for it.
     ///
     /// # Cancel safety

@@ -47,6 +47,7 @@ impl Workers {
                 exchanges: Exchanges::default(),
                 events,
             };
+            // `Supervisor::fill` starts the zygote; when that is warm, workers are forked from it.
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
                 tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");

@@ -129,7 +129,7 @@ impl IntoResponse for Error {
 /// let app: Router = Router::new().route("/readyz", readiness(move || ready.is_ready()));
 /// ```
 ///
-/// A host has one of its own, `Host::readiness` (feature `python`).
+/// A host has one of its own, `Host::readiness` (features `python` or `workers`).
 pub fn readiness<F, T>(is_ready: F) -> MethodRouter<T>
 where
     F: Fn() -> bool + Clone + Send + Sync + 'static,

@@ -54,7 +54,7 @@ where
     post(move |mut asker: Asker, request: Request| async move {
         let id = asker.id();
         let answer = async {
-            // Before the work begins: only then is a client that hangs up noticed.
+            // The body is read first, as hyper reports a disconnect only after that.
             let inputs: Value = asker.body(request).await?;
             let prediction = service.oneshot(asker.asks(inputs)).await;
             prediction.map_err(ErrorResponse::of)

@@ -24,7 +24,7 @@ def without_foreign(message: str) -> str:
 
 
 def meant(name: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
-    """The one of these names that was meant by a name that is misspelt; None if there is none."""
+    """The known name that is closest to a misspelt one, or None."""
     by_lower: dict[str, str] = {}
     for one in known:
         by_lower.setdefault(one.lower(), one)

@@ -67,6 +67,8 @@ def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> Steps[bool]:
     if not config.get("has_key"):
         provider = yield from _step(not is_native, lambda: lm_address.provider_of(lm, selection))
     variables, has_credentials = provider.variables, provider.has_credentials
+    if config.get("key_env"):
+        variables = [config["key_env"], *variables]
     keyed = not has_credentials or host.resolve_lm(config["id"], None, variables, True)
     if not keyed:
         del lm.kwargs["api_key"]

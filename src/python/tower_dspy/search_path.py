@@ -24,10 +24,10 @@ _PACKAGES = {
 }
 # The folders of Python's own modules and of installed packages.
 _INSTALLED = tuple(
-    os.path.realpath(sysconfig.get_path(name))
+    os.path.realpath(sysconfig.get_path(name)) + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-# In a folder that is searched, so many folders are looked into for a module that is elsewhere.
+# The most subfolders that are searched for a module, in each folder of `sys.path`.
 _MOST_FOLDERS = 200
 
 
@@ -69,7 +69,7 @@ def missing(error: ModuleNotFoundError, target: str) -> str:
         if os.path.isabs(folder) and top in _modules(folder):
             return (
                 f"{problem}. `{folder}` has it, and Python does not search there: import it with "
-                f"the name of its package, or add `python_path({folder!r})` to the host's settings"
+                f'the name of its package, or add `python_path("{folder}")` to the host\'s settings'
             )
     package = _PACKAGES.get(top, top)
     python = os.path.join(sys.prefix, "bin", "python")
@@ -85,7 +85,7 @@ def _folders() -> Iterator[str]:
     seen = set()
     for entry in sys.path:
         folder = os.path.realpath(entry or os.getcwd())
-        is_own = folder.startswith(_INSTALLED) or not os.path.isdir(folder)
+        is_own = f"{folder}{os.sep}".startswith(_INSTALLED) or not os.path.isdir(folder)
         if folder not in seen and not is_own:
             seen.add(folder)
             yield folder
@@ -103,7 +103,7 @@ def _modules(folder: str) -> list[str]:
 
 
 def _elsewhere(name: str, attribute: str, folders: list[str]) -> str | None:
-    """The target with the folder in front that its module lies in, below one that is searched."""
+    """The target with the name of the subfolder that contains its module."""
     file = f"{name.replace('.', os.sep)}.py"
     for folder in folders:
         for inner in _modules(folder)[:_MOST_FOLDERS]:

@@ -77,7 +77,7 @@ def build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
 
 
 def check_async(found: Any, target: str) -> None:
-    """Rejects what is to be loaded as a plain function, and is none that is async."""
+    """Rejects a target that is no async function."""
     if not inspect.iscoroutinefunction(found):
         raise HostError(
             "not_a_program", f"`{target}` is not an async function: make it one by `async def`"

@@ -92,7 +92,7 @@ impl StreamOptions {
             let id = asker.id();
             let answer = async {
                 let streams = prefers_event_stream(request.headers());
-                // The body is read first: only then is a client that hangs up noticed.
+                // The body is read first, as hyper reports a disconnect only after that.
                 let inputs: Value = asker.body(request).await?;
                 let request = asker.asks(inputs);
                 if streams {

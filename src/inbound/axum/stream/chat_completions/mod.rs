@@ -128,7 +128,7 @@ async fn complete(
     request: Request,
     options: StreamOptions,
 ) -> Result<Response, OpenAiError> {
-    // The body is read first: only then is a client that hangs up noticed.
+    // The body is read first, as hyper reports a disconnect only after that.
     let body: Value = asker.body(request).await.map_err(OpenAiError::of)?;
     let asked = ChatCompletionRequest::read(&body)?;
     let Some((name, program)) = programs.get(&asked.model) else {
