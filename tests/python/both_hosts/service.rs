@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
+use tokio_test::{assert_pending, assert_ready_ok, task};
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 use tower_dspy::{
@@ -98,11 +98,12 @@ async fn a_ready_answer_wins_over_a_token_and_a_deadline() {
     let call = ask("?")
         .with_cancel(token.clone())
         .with_deadline(Deadline::within(HOUR));
-    let call = qa.ready().await.unwrap().call(call);
-    // The permit is back before the answer is looked at, so the answer is there.
-    eventually("the end of the work", || qa.in_flight() == 0).await;
+    let mut call = task::spawn(qa.ready().await.unwrap().call(call));
+    assert_pending!(call.poll());
+    // By the answer: a permit that is free again would not do, as that comes first.
+    eventually("the wake-up", || call.is_woken()).await;
     token.cancel();
-    let answer = call.await.unwrap();
+    let answer = assert_ready_ok!(call.poll());
     assert_eq!(answer.outputs["answer"], "You said: ?");
 }
 

@@ -289,7 +289,7 @@ async fn the_error_of_a_load_says_what_its_lm_lacks() {
             "azure/x",
             &["$AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"],
         ),
-        ("opnai/x", &["did you mean `openai`"]),
+        ("opnai/x", &["did you mean `openai/x`?"]),
     ] {
         let error = load(&host, Lm::new(model)).await.expect_err(model);
         assert_eq!(error.kind(), LoadErrorKind::Lm, "{error}");
