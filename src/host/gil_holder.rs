@@ -18,6 +18,8 @@ use crate::host::core::loop_monitor::{BlockReport, LoopMonitor};
 
 /// Between two readings of the monitor.
 const TICK: Duration = Duration::from_millis(40);
+/// How often in a row the process is read in vain while the GIL is held.
+const MOST_FAILURES: u32 = 10;
 /// The start of the name of a program's outermost frame, which program.py sets.
 const PROGRAM: &str = "program ";
 
@@ -40,23 +42,31 @@ impl GilWatch {
 
 fn run(pid: u32, monitor: &LoopMonitor, stopped: &Receiver<()>) {
     let mut reader = None;
-    let mut read = None;
+    let mut done = None;
+    let mut failures = 0;
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         let held = monitor.gil_held_since();
-        if held.is_none() || held == read {
+        if held.is_none() || held == done {
+            failures = 0;
             continue;
         }
-        read = held;
-        match frames(&mut reader, pid) {
+        let problem = match frames(&mut reader, pid) {
             // Another thread may have got the GIL meanwhile.
-            Ok(frames) if !frames.is_empty() && monitor.gil_held_since() == held => {
+            Ok(_) if monitor.gil_held_since() != held => continue,
+            Ok(frames) if !frames.is_empty() => {
                 monitor.report(&report(&frames));
+                done = held;
+                continue;
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(target: "tower_dspy", pid, error, "the holder of the GIL is not named");
-                reader = None;
-            }
+            Ok(_) => "no thread was seen to hold it".to_owned(),
+            Err(error) => error,
+        };
+        // What changes while it is read fails the reading: of the next one it may stand still.
+        reader = None;
+        failures += 1;
+        if failures == MOST_FAILURES {
+            tracing::warn!(target: "tower_dspy", pid, error = problem, "the holder of the GIL is not named");
+            done = held;
         }
     }
 }

@@ -67,6 +67,8 @@ class Watchdog:
     _since: float = 0.0
 
     def __post_init__(self) -> None:
+        # Known to run from now on: the first call may hold the GIL before the thread's first pulse.
+        self.host.pulse()
         threading.Thread(target=self._watch, name="tower-dspy-watchdog", daemon=True).start()
 
     def stop(self) -> None:
