@@ -16,7 +16,7 @@ use crate::{
     ways::Way,
 };
 
-/// How long a caller has been gone when its request counts as one that went on.
+/// From when a caller gives up until its request, if still at work, counts as gone on.
 const SETTLE: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(5);

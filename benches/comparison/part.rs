@@ -34,7 +34,7 @@ pub(crate) struct Part {
     pub(crate) venv: String,
 }
 
-/// The part of this process; `None` for the one that compares.
+/// The part of this process; `None` in the process that compares.
 pub(crate) fn from_env() -> Option<Part> {
     let read = |name| env::var(name).ok();
     Some(Part {

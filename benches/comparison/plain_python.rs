@@ -120,7 +120,7 @@ struct CancelOnDrop(Py<PyAny>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        // One that is done ignores it.
+        // A future that is done ignores the cancel.
         let _ = Python::attach(|py| self.0.call_method0(py, "cancel"));
     }
 }

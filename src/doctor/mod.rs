@@ -50,8 +50,8 @@
 //! |---|---|---|
 //! | `environment` | variables that change Python; for an embedded host `LD_PRELOAD` too | warning |
 //! | `runtime` | no tokio runtime, or one of a single thread | wrong |
-//! | `Python` | no Python to make the venv with; a build without a Python, or with one that is too old; another libpython than that of the build | wrong |
-//! | `venv` | none, one of another Python, one that is not finished | wrong |
+//! | `Python` | no Python to make the venv with; a build without a Python or with too old a Python; a libpython that is not that of the build | wrong |
+//! | `venv` | no venv, a venv of another Python, an unfinished venv | wrong |
 //! | `DSPy` | none, an unsupported version, another one than that of the venv | wrong |
 //! | `host` | the start fails | wrong |
 //! | `modules` | files of programs that hide a module of Python or a package | warning |

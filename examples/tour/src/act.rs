@@ -102,8 +102,8 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// What a real model did that leaves nothing to show. The scripted LM does as it is told, or
-    /// something is wrong.
+    /// Why the scene shows nothing, if a real model is the reason. With the scripted LM nothing is
+    /// excused.
     fn not_shown(&self) -> Option<String> {
         if self.stage.scripted().is_some() {
             return None;

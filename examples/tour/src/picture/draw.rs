@@ -29,7 +29,7 @@ const BETWEEN: f64 = 20.0;
 const PANEL: f64 = (1.0 + LANES) * ROW;
 const HEIGHT: f64 = 2.0 * PANEL + BETWEEN + 2.0 * ROW;
 
-/// What takes less is told as "within 1 ms".
+/// Shorter times are written as "within 1 ms".
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// The distances of the axis' marks, in milliseconds.

@@ -81,7 +81,7 @@ impl Svg {
         ));
     }
 
-    /// A bar from `begin` to `end`; one that is hardly there is seen all the same.
+    /// A bar from `begin` to `end`, at least one pixel wide.
     pub(crate) fn bar(&mut self, begin: f64, end: f64, y: f64, height: f64, colour: &str) {
         let width = (end - begin).max(1.0);
         self.push(format_args!(

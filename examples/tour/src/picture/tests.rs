@@ -32,8 +32,8 @@ fn usual() -> (GivenUp, GivenUp) {
     (call(ms(400), ms(1650), false), ours)
 }
 
-/// Calls of other lengths: a naive one that goes on for a moment or for a minute, one of ours with a
-/// clean-up that takes a while, limits of a few milliseconds and of seconds.
+/// Calls of other lengths: naive work that goes on for a moment or for a minute, long clean-up, limits of a
+/// few milliseconds and of seconds.
 fn others() -> Vec<(GivenUp, GivenUp)> {
     let pair = |limit, naive, ours| (call(limit, naive, false), call(limit, ours, true));
     vec![

@@ -10,7 +10,7 @@ pub(crate) struct Theme {
     pub(crate) on_bar: &'static str,
     /// Work that its caller waits for.
     pub(crate) wanted: &'static str,
-    /// Work for nobody.
+    /// Work after the caller has given up.
     pub(crate) unwanted: &'static str,
     /// Nothing is left of it.
     pub(crate) good: &'static str,
