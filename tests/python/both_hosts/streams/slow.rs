@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
     Classify, ErrorKind, StreamEvent,
-    testing::scripted_lm::{Reply, RequestRecord},
+    testing::scripted_lm::{Gate, Reply, RequestRecord},
 };
 
 use super::reading::{Reading, assert_partial, is_well_after, lm_ended, read};
@@ -180,10 +180,14 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
     ];
     join_all(programs.map(async |(target, lm_calls)| {
         let model = format!("slow-ends-{}", target.replace([' ', ':', '>'], "-"));
+        // A full stream holds up the next LM call of its program too: all begin, and send what does not
+        // fill it, before any goes on.
+        let gate = Gate::new();
         server.script(
             &model,
             Reply::answer(long(MIB))
                 .split_every(PIECE)
+                .pause_after(1, &gate)
                 .stall_after(sent),
         );
         let program = load(&host, target, &model).await;
@@ -196,9 +200,10 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
                 .await
                 .unwrap(),
         ];
-        let all_sent = |all: &[RequestRecord]| {
-            all.len() == 2 * lm_calls && all.iter().all(|r| r.tokens == sent)
-        };
+        let all_begun = |all: &[RequestRecord]| all.len() == 2 * lm_calls;
+        server.wait_for(&model, all_begun).await.unwrap();
+        gate.open();
+        let all_sent = |all: &[RequestRecord]| all.iter().all(|r| r.tokens == sent);
         server.wait_for(&model, all_sent).await.unwrap();
         let [dropped, mut cancelled] = streams;
         // What the LM has sent is not yet what the program has read.
