@@ -17,13 +17,13 @@ mod spent_tests;
 mod tests;
 pub(crate) mod timeline;
 mod tools;
+#[cfg(feature = "lm")]
+mod totals;
 mod tracked;
 mod tracked_state;
 
 #[cfg(feature = "lm")]
-pub(crate) use self::attempt::{AttemptRecord, LateAnswer};
-#[cfg(any(feature = "_host", all(feature = "lm", test)))]
-pub(crate) use self::{attempt::Totals, tools::ToolId};
+pub(crate) use self::{attempt::AttemptRecord, totals::LateAnswer};
 pub use self::{
     blocks::BlockTimeline,
     call_record::Spent,
@@ -32,3 +32,5 @@ pub use self::{
     tools::ToolTimeline,
 };
 pub(crate) use self::{call_record::CallRecord, tracked_state::RecordedAnswer};
+#[cfg(any(feature = "_host", all(feature = "lm", test)))]
+pub(crate) use self::{tools::ToolId, totals::Totals};

@@ -1,12 +1,10 @@
 //! The venv that a host is to use, by its settings.
 
-use std::{io, path::PathBuf, thread};
-
-use tokio::sync::oneshot;
+use std::path::PathBuf;
 
 #[cfg(feature = "python")]
 use super::LinkedPython;
-use super::{Create, EnvError, PythonEnv, command};
+use super::{Create, EnvError, PythonEnv, command, own_thread::on_own_thread};
 
 /// The venv that a host is to use, by its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,26 +49,16 @@ async fn create(create: Create) -> Result<PythonEnv, EnvError> {
     create.keep_fitting().progress(log).run().await
 }
 
-/// On a thread of its own, as no runtime is needed to start a host: files are read, and a message that
-/// names a Python runs those in `PATH`.
+/// On a thread of its own: files are read, and a message that names a Python runs those in `PATH`.
 pub(crate) async fn blocking(
     find: impl FnOnce() -> Result<PythonEnv, EnvError> + Send + 'static,
 ) -> Result<PythonEnv, EnvError> {
-    let (done, outcome) = oneshot::channel();
-    let spawned = thread::Builder::new()
-        .name("tower-dspy-venv".to_owned())
-        .spawn(move || {
-            // Fails if the caller has gone.
-            let _ = done.send(find());
-        });
-    let failed = |source| EnvError::Io {
-        action: "look for a venv from",
-        path: PathBuf::from("."),
-        source,
-        command: command::by_hand(".venv".as_ref()),
-    };
-    spawned.map_err(failed)?;
-    outcome
-        .await
-        .unwrap_or_else(|error| Err(failed(io::Error::other(error))))
+    on_own_thread(find).await.unwrap_or_else(|source| {
+        Err(EnvError::Io {
+            action: "look for a venv from",
+            path: PathBuf::from("."),
+            source,
+            command: command::by_hand(".venv".as_ref()),
+        })
+    })
 }

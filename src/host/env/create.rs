@@ -14,10 +14,7 @@ use std::{
     fmt,
     fs::{self, File, TryLockError},
     path::Path,
-    thread,
 };
-
-use tokio::sync::oneshot;
 
 use super::{
     base::Base,
@@ -26,6 +23,7 @@ use super::{
     install::Installation,
     linked::LinkedPython,
     not_a_venv,
+    own_thread::on_own_thread,
     python_env::PythonEnv,
     requirements::REQUIREMENTS_LOCK,
     venv::{IN_PROGRESS, INSTALLED, Origin, Venv},
@@ -99,26 +97,15 @@ impl Create {
     /// of the same venv waits for that, and then finds it ready.
     pub async fn run(self) -> Result<PythonEnv, EnvError> {
         let path = self.venv.path().to_owned();
-        let (done, outcome) = oneshot::channel();
-        let spawned = thread::Builder::new()
-            .name("tower-dspy-venv".to_owned())
-            .spawn(move || {
-                // Fails if the caller has gone.
-                let _ = done.send(self.run_blocking());
-            });
-        let reason = match spawned {
-            Err(error) => format!("could not be started ({error})"),
-            Ok(_) => match outcome.await {
-                Ok(result) => return result,
-                Err(_) => "panicked, most likely in the progress callback".to_owned(),
-            },
-        };
-        Err(EnvError::CreateFailed {
-            step: "the thread that makes it",
-            reason,
-            output: String::new(),
-            command: command::by_hand(&path),
-            path,
+        let made = on_own_thread(move || self.run_blocking()).await;
+        made.unwrap_or_else(|error| {
+            Err(EnvError::CreateFailed {
+                step: "the thread that makes it",
+                reason: format!("{error}; a panic is most likely one of the progress callback"),
+                output: String::new(),
+                command: command::by_hand(&path),
+                path,
+            })
         })
     }
 

@@ -39,6 +39,7 @@ pub(in crate::host) mod libpython;
 pub(in crate::host) mod library_path;
 mod linked;
 mod not_a_venv;
+mod own_thread;
 mod path_python;
 mod python_env;
 #[cfg(feature = "python")]

@@ -1,6 +1,7 @@
 //! A program as a gRPC service, and its client, over real sockets.
 
 mod calls;
+mod cut_streams;
 mod ends;
 mod errors;
 mod health;
