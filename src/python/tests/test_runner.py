@@ -150,6 +150,15 @@ async def test_a_task_of_a_stray_is_part_of_the_call(harness):
     assert await witness.seen("runner-breeds") == ["bred"]
 
 
+async def test_a_task_of_a_finalizer_is_part_of_no_call(harness):
+    call = harness.start(harness.function("strays:collects"), key="runner-collects")
+    await call.ended()
+    assert call.events == [("settled", None), ("done", {"answer": "done"})]
+    await until_seen("runner-collects", "closing")
+    await witness.open_gate("runner-collects")
+    await until_seen("runner-collects", "closing", "closed")
+
+
 async def test_a_thread_is_part_of_its_call_until_it_ends(harness):
     call = await harness.begin(harness.function("cleanup_plain:in_a_thread"), "runner-thread")
     harness.cancel_last()

@@ -83,6 +83,26 @@ def current_call() -> CallState | None:
     return overrides.get("tower_dspy_call") or CURRENT_CALL.get()
 
 
+def parent_call() -> CallState | None:
+    """The call that work which is started here becomes part of.
+
+    None in a finalizer: the collector runs those of one call's objects in the code of another, and
+    clients close themselves there by a task that nobody waits for.
+    """
+    state = current_call()
+    return None if state is None or is_in_finalizer() else state
+
+
+def is_in_finalizer() -> bool:
+    """Whether a `__del__` is running on this thread."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def run_in_call(state: CallState, function: Callable[[], Any]) -> Any:
     """Calls a function as code of a call, on a thread that belongs to none."""
     token = CURRENT_CALL.set(state)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any
 
-from tower_dspy.call_state import CURRENT_CALL, run_in_call
+from tower_dspy.call_state import CURRENT_CALL, is_in_finalizer, run_in_call
 from tower_dspy.call_work import CallWork
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.pool import Job, Pool
@@ -74,7 +74,7 @@ class CallExecutor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         state = CURRENT_CALL.get()
-        if state is None:
+        if state is None or is_in_finalizer():
             return super().submit(fn, *args, **kwargs)
         # asyncio.to_thread submits partial(context.run, function, ...).
         target = getattr(fn, "args", None)

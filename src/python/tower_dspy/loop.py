@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tower_dspy import child_processes, fork_guard
-from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.call_state import CURRENT_CALL, is_in_finalizer, run_outside_calls
 from tower_dspy.executor import CallExecutor
 from tower_dspy.fork_guard import exit_if_forked_child
 from tower_dspy.patches import processes, threads
@@ -95,9 +95,12 @@ def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def _child_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any
 ) -> asyncio.Task:
-    task = asyncio.Task(coroutine, loop=loop, **kwargs)
     context = kwargs.get("context")
     state = CURRENT_CALL.get() if context is None else context.get(CURRENT_CALL)
-    if state is not None:
-        state.add_child(task)
+    if state is None:
+        return asyncio.Task(coroutine, loop=loop, **kwargs)
+    if is_in_finalizer():
+        return run_outside_calls(asyncio.Task, coroutine, loop=loop, **kwargs)
+    task = asyncio.Task(coroutine, loop=loop, **kwargs)
+    state.add_child(task)
     return task

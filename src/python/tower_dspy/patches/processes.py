@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tower_dspy.call_process import CallProcess, forget_ended
-from tower_dspy.call_state import CallState, current_call
+from tower_dspy.call_state import CallState, parent_call
 from tower_dspy.interrupt import shielded
 from tower_dspy.process_tree import Process
 
@@ -73,7 +73,7 @@ def _add(
 def _wrap_popen(init: Callable[..., None], add: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(init)
     def as_child(self: subprocess.Popen, *args: Any, **options: Any) -> None:
-        state = current_call()
+        state = parent_call()
         if state is None:
             return init(self, *args, **options)
 
@@ -89,7 +89,7 @@ def _wrap_popen(init: Callable[..., None], add: Callable[..., Any]) -> Callable[
 def _wrap_start(start: Callable[..., None], add: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(start)
     def as_child(self: BaseProcess) -> None:
-        state = current_call()
+        state = parent_call()
         module = getattr(getattr(self, "_target", None), "__module__", None) or ""
         if state is None or module.endswith(_POOLS):
             return start(self)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call, run_in_call
+from tower_dspy.call_state import CURRENT_CALL, Cancelled, parent_call, run_in_call
 from tower_dspy.executor import CallExecutor, CallThread, thread_name
 from tower_dspy.interrupt import InterruptibleRun, raise_pending_here, shielded
 from tower_dspy.trace_context import carried
@@ -50,7 +50,7 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
 
     @functools.wraps(submit)
     def as_child(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        state = current_call()
+        state = parent_call()
         if state is None or isinstance(self, CallExecutor):
             return submit(self, fn, *args, **kwargs)
         run = InterruptibleRun(carried(functools.partial(fn, *args, **kwargs)))
@@ -80,7 +80,7 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
 
     @functools.wraps(start)
     def as_child(self: threading.Thread) -> None:
-        state = current_call()
+        state = parent_call()
         if state is None or self.daemon or not _is_own(self):
             return shielded(start, self)
         work = CallThread(f"thread `{self.name}`", loop, InterruptibleRun(carried(self.run)))
@@ -122,7 +122,7 @@ def _wrap_anyio(
 ) -> Callable[..., Any]:
     @functools.wraps(run_sync)
     async def as_child(func: Any, *args: Any, **options: Any) -> Any:
-        state = current_call()
+        state = parent_call()
         if state is None:
             return await run_sync(func, *args, **options)
         run = InterruptibleRun(functools.partial(func, *args))
