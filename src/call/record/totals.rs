@@ -1,4 +1,4 @@
-//! What is told of LM calls to those who add them up over many calls.
+//! [`Totals`]: counters over the LM calls of many calls, to which each attempt reports its own.
 
 use super::LmCall;
 use crate::call::Usd;

@@ -1,6 +1,4 @@
 import contextlib
-import re
-from pathlib import Path
 
 import dspy
 import pytest
@@ -11,30 +9,7 @@ from fakes import FakeLmHost
 from tower_dspy import host_lms, lm_address, prices
 from tower_dspy.faults import HostError
 
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment as of a machine that knows no provider."""
-    for name in (
-        "OPENAI_API_KEY",
-        "XAI_API_KEY",
-        "MISTRAL_API_KEY",
-        "AWS_BEARER_TOKEN_BEDROCK",
-        "AZURE_API_KEY",
-        "AZURE_OPENAI_API_KEY",
-        "AZURE_OPENAI_ENDPOINT",
-        "AZURE_OPENAI_RESOURCE",
-        "GOOGLE_CLOUD_PROJECT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+pytestmark = pytest.mark.usefixtures("no_keys")
 
 
 def config(model: str, **options: object) -> dict[str, object]:
@@ -351,63 +326,3 @@ def test_a_dry_run_calls_no_callback_of_a_programs_own_lm():
 def test_a_failure_of_the_dry_run_is_no_failure_of_the_load_where_the_address_is_known():
     own = {**config("mistral/x", response_format=object), "base_url": "http://host/v1"}
     host_lms.build_lm(FakeLmHost(), own)
-
-
-# Of each option of the table in the docs, a value that is not the usual one.
-OPTIONS = {
-    "api_version": "2024-05-01-preview",
-    "aws_region_name": "eu-west-1",
-    "context_length_exceeded_behavior": "error",
-    "extra_body": {"tags": ["a"]},
-    "extra_headers": {"x-title": "app"},
-    "guardrailConfig": {"guardrailIdentifier": "a", "guardrailVersion": "1"},
-    "k": 3,
-    "keep_alive": "5m",
-    "max_tokens": 77,
-    "model_type": "responses",
-    "num_ctx": 9,
-    "reasoning_effort": "low",
-    "repetition_penalty": 1.1,
-    "requestMetadata": {"a": "b"},
-    "safe_prompt": True,
-    "safety_mode": "NONE",
-    "search_domain_filter": ["a.test"],
-    "search_recency_filter": "week",
-    "seed": 3,
-    "service_tier": "flex",
-    "temperature": 0.3,
-    "thinking": {"type": "enabled", "budget_tokens": 1024},
-    "top_k": 3,
-}
-
-
-def documented() -> list[tuple[str, list[str], bool]]:
-    """The example, the options and whether it needs an address, of each provider in the docs."""
-    docs = Path(__file__).parents[2] / "lm" / "providers.md"
-    rows = [line.split(" | ") for line in docs.read_text().splitlines() if line.startswith("| `")]
-    return [
-        (row[1].strip("`"), re.findall("`(\\w+)`", row[6]), row[4][1:9] == "base_url")
-        for row in rows
-    ]
-
-
-@pytest.mark.parametrize(("model", "options", "needs_address"), documented())
-@pytest.mark.usefixtures("aws")
-def test_each_option_in_the_docs_changes_the_request(model, options, needs_address):
-    if model.startswith("vertex"):
-        pytest.skip("it needs a login of Google")
-    address = {"api_base": "https://mine.test/v1"} if needs_address else {}
-    key = {} if model.startswith("bedrock") else {"api_key": "k"}
-
-    def sent(**given: object) -> tuple[object, ...]:
-        lm = dspy.LM(model, cache=False, num_retries=0, **address, **key, **given)
-        request = lm_address.dry_run.requested(lambda: lm("?"))
-        headers = {name.lower(): value for name, value in request.headers}
-        headers.pop("authorization", None)
-        headers.pop("x-amz-date", None)
-        return request.url, request.body, headers
-
-    assert options
-    usual = sent()
-    for option in options:
-        assert sent(**{option: OPTIONS[option]}) != usual, option

@@ -65,6 +65,16 @@ async def test_joined_threads_are_no_strays(counted, way):
     assert call.outcome == {"answer": 7}
 
 
+async def test_a_thread_of_a_finalizer_is_part_of_no_call(counted):
+    key = "collects-on-thread"
+    call = counted.start(counted.function("strays:collects"), key=key, on_thread=True)
+    await call.until("done")
+    settled = call.named("settled")
+    witness.open_thread_gate(key)
+    assert settled == [None]
+    await until_seen(key, "closing", "closed")
+
+
 async def test_functions_of_pools_are_code_of_their_call(counted):
     call = counted.start(counted.function("threads:asks_in_pools"), remaining=60.0, key="pools")
     await call.ended()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import dspy
 
-from witness import gate, note
+from witness import gate, note, thread_gate
 
 qa = dspy.Predict("question -> answer")
 
@@ -67,8 +68,21 @@ class Client:
         note(key, "closed")
 
 
-async def collects(key: str):
+class ThreadClient(Client):
+    """Closes itself on a thread."""
+
+    def __del__(self) -> None:
+        threading.Thread(target=self.close_on_thread, args=(self.key,)).start()
+
+    @staticmethod
+    def close_on_thread(key: str) -> None:
+        note(key, "closing")
+        thread_gate(key).wait()
+        note(key, "closed")
+
+
+async def collects(key: str, on_thread: bool = False):
     """Answers, and has a client collected meanwhile, which may be one of an earlier call."""
-    Client(key)
+    (ThreadClient if on_thread else Client)(key)
     gc.collect()
     return {"answer": "done"}
