@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use tokio::task::JoinSet;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Budget, BudgetLayer, DspyService, PredictRequest,
+    BudgetLayer, DspyService,
     testing::scripted_lm::{Gate, Reply},
 };
 
@@ -67,41 +67,23 @@ async fn calls_at_once_never_pass_their_budget_by_more_than_one_estimate() {
     assert!((10 * tokens_of_one..10 * tokens_of_one + estimate).contains(&spent));
 }
 
-/// The tokens that a budget has spent in the end, and the requests of which `model` saw.
-async fn spend<S>(mut program: S, request: PredictRequest, budget: &Budget) -> u64
-where
-    S: Service<PredictRequest, Response = tower_dspy::Prediction, Error = tower_dspy::Error>,
-{
-    let program = program.ready().await.unwrap();
-    let error = program.call(request.with_budget(budget)).await;
-    let error = exceeded(error.unwrap_err());
-    eventually("the end of its other LM calls", || {
-        budget.spent().reserved_tokens == 0
-    })
-    .await;
-    let spent = error.spent().expect("what it spent");
-    assert!(!spent.lm_calls.is_empty());
-    budget.spent().tokens
-}
-
 #[tokio::test]
 async fn the_programs_inside_a_program_share_the_budget_of_its_call() {
     let (host, server) = (host().await, lm_server().await);
     for (target, model) in [
-        ("asks:abreast", "at-once-gathered"),
+        ("budgets:gathered", "at-once-gathered"),
         ("budgets:InParallel", "at-once-parallel"),
     ] {
         let program = short(&host, target, model).await;
-        let inputs = match target {
-            "asks:abreast" => json!({"question": "?", "times": 8}),
-            _ => json!({"question": "?"}),
-        };
         let budget = tokens(1);
-        let spent = spend(program, PredictRequest::new(inputs), &budget).await;
+        let answer = program.oneshot(ask("?").with_budget(&budget)).await;
+        let answer = answer.unwrap();
         // One reserved what there was, and the others found it reserved or spent.
+        let outputs = json!({"answered": 1, "refused": 7});
+        assert_eq!(json!(answer.outputs), outputs, "{target}");
         assert_eq!(server.requests(model).len(), 1, "{target}");
-        let refused = budget.spent().refused;
-        assert!((1..=7).contains(&refused), "{target}: {refused}");
-        assert!(spent > 1, "{target}: {spent}");
+        let spent = budget.spent();
+        assert_eq!((spent.refused, spent.reserved_tokens), (7, 0), "{target}");
+        assert_eq!(spent.tokens, answer.usage.total_tokens, "{target}");
     }
 }
