@@ -140,7 +140,7 @@ impl WorkerLife {
         now: Duration,
         limits: &OverdueLimits,
         workload: Workload,
-        is_blocked: bool,
+        blocked_for: Duration,
     ) -> Option<LifecycleAction> {
         let overdue = workload.overdue.unwrap_or_default();
         if self.state == WorkerState::Ending {
@@ -148,7 +148,8 @@ impl WorkerLife {
             let is_late = self.dismissed.is_some_and(lingers);
             return is_late.then_some(LifecycleAction::Kill);
         }
-        if is_blocked && overdue > limits.kill_after {
+        // A loop that was late for a moment only is no reason to lose the other calls.
+        if overdue.min(blocked_for) > limits.kill_after {
             let verdict = "it was killed: work that was told to stop held it up";
             self.end(now, Some(verdict.into()));
             self.is_overdue = true;

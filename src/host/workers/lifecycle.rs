@@ -290,13 +290,13 @@ impl Lifecycle {
         actions.collect()
     }
 
-    /// Looks at all workers. `workload` tells what a worker has to do and whether its loop is blocked,
-    /// `memory` reads its memory; while programs are replaced, no worker is recycled.
+    /// Looks at all workers. `workload` tells what a worker has to do and for how long its loop has been
+    /// blocked, `memory` reads its memory; while programs are replaced, no worker is recycled.
     pub(super) fn tick(
         &mut self,
         now: Duration,
         is_replacing: bool,
-        workload: impl Fn(WorkerId) -> (Workload, bool),
+        workload: impl Fn(WorkerId) -> (Workload, Duration),
         memory: impl Fn(WorkerId) -> Option<u64>,
     ) -> Vec<WorkerAction> {
         let mut actions = Vec::new();
@@ -309,8 +309,8 @@ impl Lifecycle {
                 }
                 continue;
             }
-            let (workload, is_blocked) = workload(worker);
-            let action = life.tick(now, &self.overdue, workload, is_blocked);
+            let (workload, blocked_for) = workload(worker);
+            let action = life.tick(now, &self.overdue, workload, blocked_for);
             actions.extend(action.map(|action| (worker, action)));
             if is_replacing || life.is_recycled || life.state != WorkerState::Ready {
                 continue;

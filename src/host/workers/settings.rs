@@ -168,7 +168,7 @@ impl Workers {
     }
 
     /// How long a call may block its worker's loop after it was signalled to stop: 1 second by
-    /// default. Then the worker is killed, by SIGTERM and 50 ms later by SIGKILL, and its other
+    /// default. Once the loop has stood still for longer, the worker is killed, by SIGTERM and 50 ms later by SIGKILL, and its other
     /// calls are lost.
     pub fn kill_after(mut self, grace: Duration) -> Self {
         self.overdue.kill_after = grace;

@@ -328,8 +328,8 @@ impl Supervisor {
         }
         let now = clock::now();
         let (scheduler, workers) = (&self.scheduler, &self.workers);
-        let is_blocked = |of| workers.get(&of).is_some_and(Worker::is_blocked);
-        let workload = |worker| (scheduler.workload(worker, now), is_blocked(worker));
+        let blocked_for = |of| workers.get(&of).map_or(Duration::ZERO, Worker::blocked_for);
+        let workload = |worker| (scheduler.workload(worker, now), blocked_for(worker));
         let memory = |worker| resident_memory(workers.get(&worker)?.link.pid()?);
         let is_replacing = self.programs.replacing().is_some();
         let actions = self.lifecycle.tick(now, is_replacing, workload, memory);

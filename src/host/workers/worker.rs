@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -45,6 +46,14 @@ impl Worker {
 
     pub(super) const fn is_blocked(&self) -> bool {
         self.heartbeat.is_blocked()
+    }
+
+    /// How long its loop has not run; zero while it runs.
+    pub(super) fn blocked_for(&self) -> Duration {
+        match self.is_blocked() {
+            true => self.heartbeat.lag(),
+            false => Duration::ZERO,
+        }
     }
 
     /// A reading of the process, if it exists.

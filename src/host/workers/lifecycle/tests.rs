@@ -25,7 +25,7 @@ fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
 }
 
 fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<WorkerAction> {
-    lifecycle.tick(now, false, |_| (load, false), |_| None)
+    lifecycle.tick(now, false, |_| (load, Duration::ZERO), |_| None)
 }
 
 fn calls(calls: usize, overdue: u64, all_overdue: bool) -> Workload {
@@ -191,11 +191,20 @@ fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
 fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let blocked = |overdue| move |_| (calls(2, overdue, false), true);
-    assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
+    let blocked = |overdue, lag| move |_| (calls(2, overdue, false), secs(lag));
+    assert_eq!(lifecycle.tick(secs(5), false, blocked(1, 4), |_| None), []);
     let kill = (WorkerId(1), LifecycleAction::KillOverdue);
-    assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
-    assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
+    let actions = lifecycle.tick(secs(6), false, blocked(2, 5), |_| None);
+    assert_eq!(actions, [kill]);
+    assert_eq!(lifecycle.tick(secs(7), false, blocked(3, 6), |_| None), []);
+}
+
+#[test]
+fn a_loop_that_is_late_for_a_moment_costs_no_call_beside_an_overdue_one() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    let late = |_| (calls(2, 5, false), LIMITS.kill_after);
+    assert_eq!(lifecycle.tick(secs(5), false, late, |_| None), []);
 }
 
 #[test]
@@ -207,7 +216,12 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
     let mut lifecycle = Lifecycle::new(2, LIMITS, recycle);
     ready(&mut lifecycle, 1, secs(0));
     ready(&mut lifecycle, 2, secs(0));
-    let load = |worker| (calls(usize::from(worker < WorkerId(3)), 0, false), false);
+    let load = |worker| {
+        (
+            calls(usize::from(worker < WorkerId(3)), 0, false),
+            Duration::ZERO,
+        )
+    };
     let actions = lifecycle.tick(secs(1), true, load, |_| None);
     assert_eq!(
         actions,
@@ -236,7 +250,7 @@ fn a_worker_whose_memory_is_over_the_limit_is_recycled() {
     };
     let mut lifecycle = Lifecycle::new(1, LIMITS, recycle);
     ready(&mut lifecycle, 1, secs(0));
-    let load = |_| (calls(1, 0, false), false);
+    let load = |_| (calls(1, 0, false), Duration::ZERO);
     assert_eq!(lifecycle.tick(secs(1), false, load, |_| Some(1 << 20)), []);
     assert_eq!(
         lifecycle
