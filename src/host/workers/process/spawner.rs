@@ -13,8 +13,8 @@ use super::{
 };
 use crate::host::workers::numbers::WorkerId;
 
-/// How long the zygote has to exit by itself.
-const END_GRACE: Duration = Duration::from_millis(200);
+/// How long the zygote has to reap its workers and to exit by itself.
+const END_GRACE: Duration = Duration::from_secs(1);
 
 /// A way to start worker processes. The kernel ends them with the thread that started them.
 pub(in crate::host::workers) trait Spawner {

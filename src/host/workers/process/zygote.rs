@@ -20,7 +20,7 @@ use super::{
 use crate::host::workers::{numbers::WorkerId, wire::ToZygote};
 
 /// How long the zygote may take to report an exit that SIGKILL has caused.
-const REPORT_GRACE: Duration = Duration::from_secs(1);
+const REPORT_GRACE: Duration = Duration::from_secs(2);
 
 /// A zygote. Dropping it closes the channels to all who watch its workers.
 pub(in crate::host::workers) struct Zygote {
