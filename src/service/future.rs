@@ -127,8 +127,8 @@ impl RunningPrediction {
         (running, span)
     }
 
-    /// The end of a call that another task has signalled to stop: that is the error, and not what the
-    /// signalled work answers.
+    /// The end of a call whose work was signalled to stop: that is the error, and not what the signalled
+    /// work answers.
     pub(super) fn stopped(&mut self, ended: Terminated) -> Answer {
         let error = self.termination.error(ended);
         self.end(Err(error))

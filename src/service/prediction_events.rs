@@ -138,8 +138,9 @@ impl PredictionEvents {
                 return Poll::Ready(answer.map(done));
             }
             if self.buffer.poll_any(cx).is_pending() {
-                let answer = match self.stopped.get() {
-                    Some(ended) => self.running.stopped(*ended),
+                let by_reader = || self.running.termination.ended();
+                let answer = match self.stopped.get().copied().or_else(by_reader) {
+                    Some(ended) => self.running.stopped(ended),
                     None => ready!(self.running.poll(cx)),
                 };
                 // The events before the answer go first.

@@ -73,9 +73,14 @@ impl ServiceTermination {
         }
     }
 
+    /// Why the work was signalled; `None` if it was not.
+    pub(super) fn ended(&self) -> Option<Terminated> {
+        self.termination.ended()
+    }
+
     /// The cause that the work was signalled with; `None` if it was not.
     pub(crate) fn signalled(&self) -> Option<Cause> {
-        self.termination.ended().map(Terminated::cause)
+        self.ended().map(Terminated::cause)
     }
 
     /// The error of a call whose work was signalled. Another task may have signalled it since the last

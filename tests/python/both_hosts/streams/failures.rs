@@ -49,8 +49,11 @@ async fn a_program_that_swallows_its_end_asks_no_more_and_streams_no_more() {
         lm.script(&model, Reply::echo().pause_after(BEGUN, &gate));
         let program = load(&host, target, &model).await;
         let token = CancellationToken::new();
-        let begun = begun(&program, ask("?").with_cancel(token.clone())).await;
+        let mut begun = begun(&program, ask("?").with_cancel(token.clone())).await;
         token.cancel();
+        // The reader looks as it ends, and not again before the program has answered.
+        begun.take_ready();
+        eventually("its answer", || program.in_flight() == 0).await;
         let read = begun.rest().await;
         assert_cancelled(read.error(), Cause::Caller);
         assert_eq!(read.statuses, [""; 0]);
@@ -71,7 +74,7 @@ async fn a_dropped_stream_ends_its_lm_call_within_a_generous_limit() {
         let since = Instant::now();
         drop(begun);
         eventually("its permit", || program.in_flight() == 0).await;
-        assert!(since.elapsed() < LIMIT / 10);
+        assert!(since.elapsed() < LIMIT / 2);
     }
     lm_ended("ends-in-time", 10).await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt;
@@ -158,6 +158,13 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// Takes the events that are ready, without a wait.
+    pub(super) fn take_ready(&mut self) {
+        while let Some(Some(item)) = self.stream.next().now_or_never() {
+            self.reading.take(item);
+        }
+    }
+
     pub(super) async fn rest(self) -> Reading {
         self.reading.rest(self.stream).await
     }
