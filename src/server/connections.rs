@@ -155,6 +155,8 @@ impl Connections {
                     }
                 };
                 tokio::select! {
+                    // A request that has come is read before the connection closes as an idle one.
+                    biased;
                     ended = connection.as_mut() => return ended,
                     () = is_to_close => connection.as_mut().graceful_shutdown(),
                 }
