@@ -87,10 +87,11 @@ impl HostCounters {
 
     /// Counts a thread that did not stop within its grace as abandoned, until the guard is dropped.
     pub(crate) fn abandon_thread(self: &Arc<Self>, replaced: bool) -> GaugeGuard {
-        let guard = self.gauge(|stats| &mut stats.abandoned);
+        // Under one lock, so that no reader sees one count without the other.
         let abandoned = {
             let mut stats = self.lock();
             stats.replaced += u64::from(replaced);
+            stats.abandoned += 1;
             stats.abandoned
         };
         tracing::warn!(
@@ -99,7 +100,10 @@ impl HostCounters {
             replaced,
             "a thread did not stop within its grace and was given up; its call stays in flight"
         );
-        guard
+        GaugeGuard {
+            counters: self.clone(),
+            field: |stats| &mut stats.abandoned,
+        }
     }
 
     /// The number of abandoned threads, if no more may be.
