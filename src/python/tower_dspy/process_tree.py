@@ -17,7 +17,7 @@ import time
 # How often the tree is looked up for one signal, as processes may be forked meanwhile.
 _ROUNDS = 5
 # Seconds until a process has stopped, at most, and between two looks.
-_STOP_LIMIT, _LOOK = 0.1, 0.0005
+_STOP_LIMIT, _LOOK = 0.5, 0.0005
 _LONGEST_POLL = 86_400.0  # seconds; in milliseconds it is a C int
 _PROCESS_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP
 # Linux may be built without it. Else all processes are looked at.
