@@ -104,7 +104,8 @@ async fn the_callers_deadline_stops_the_lm_call_on_the_server() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("grpc-late", Reply::hang());
     let server = Server::start(&host, "grpc-late").await;
-    let seconds = std::time::Duration::from_secs(3);
+    // Long enough for the LM call to begin, on a busy machine as well.
+    let seconds = std::time::Duration::from_secs(5);
     // The server's part of the hour.
     let client = server.client.clone().with_reserve(HOUR - seconds);
     let request = ask("for ever?").with_deadline(Deadline::within(HOUR));
@@ -182,7 +183,8 @@ async fn the_callers_deadline_stops_a_stream_and_its_error_has_what_was_spent() 
     let (host, lm) = (host().await, lm_server().await);
     lm.script("grpc-stream-late", Reply::content(ANSWER).stall_after(6));
     let server = Server::start(&host, "grpc-stream-late").await;
-    let seconds = std::time::Duration::from_secs(3);
+    // Long enough for the LM call to begin, on a busy machine as well.
+    let seconds = std::time::Duration::from_secs(5);
     // The server's part of the hour.
     let client = server.client.clone().with_reserve(HOUR - seconds);
     let request = ask("2 + 2?").with_deadline(Deadline::within(HOUR));

@@ -13,6 +13,7 @@
 
 mod blocker;
 mod captured_log;
+mod held_import;
 mod support;
 
 mod both_hosts;

@@ -17,8 +17,8 @@ use tower_dspy::{Deadline, DspyService, Error, Health, Host, PredictRequest, Pre
 
 use crate::support::{again, ask, eventually, host_alone, load, question, start};
 
-/// Until a call that does not end by itself is given up, from when it has begun: it is to be in the
-/// midst of what it does, of which Rust cannot hear.
+/// Until a call that does not end by itself is given up, from when it has said that it has begun: it
+/// is to be in the midst of what it does, of which Rust cannot hear.
 const BRIEF: Duration = Duration::from_millis(200);
 /// The limit of a call that ends by itself, and of what is waited for.
 const LONG: Duration = Duration::from_secs(30);
@@ -178,16 +178,16 @@ impl Run {
         let request = request.with_deadline(limit).with_cancel(token.clone());
         let (answer, peer) = tokio::join!(program.clone().oneshot(request), async {
             let accepted = timeout(LONG, listener.accept()).await;
+            let (peer, _) = accepted.expect("the program to connect").unwrap();
+            let mut peer = BufReader::new(peer);
             if !ends {
+                assert_eq!(next_line(&mut peer).await, "begun", "{must:?}");
                 sleep(BRIEF).await;
                 token.cancel();
             }
-            accepted.expect("the program to begin").unwrap().0
+            peer
         });
-        Self {
-            answer,
-            peer: BufReader::new(peer),
-        }
+        Self { answer, peer }
     }
 
     /// Its answer is what it must be, and it says what it must say.
@@ -208,13 +208,17 @@ impl Run {
     /// Reads what the program says, which has to be this.
     async fn hears(&mut self, name: &str, lines: &[&str]) {
         for expected in lines {
-            let mut line = String::new();
-            let read = timeout(LONG, self.peer.read_line(&mut line)).await;
-            read.unwrap_or_else(|_| panic!("{name} did not say `{expected}`"))
-                .unwrap();
-            assert_eq!(line.trim_end(), *expected, "{name}");
+            assert_eq!(next_line(&mut self.peer).await, *expected, "{name}");
         }
     }
+}
+
+/// What a program says next; empty if it says nothing more.
+async fn next_line(peer: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    // Nothing in time is no line either.
+    let _ = timeout(LONG, peer.read_line(&mut line)).await;
+    line.trim_end().to_owned()
 }
 
 async fn check(host: &Host, name: &str, must: Must) {

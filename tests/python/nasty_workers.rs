@@ -19,7 +19,7 @@ use crate::{
 
 const WORKERS: usize = 2;
 /// Over sooner than any of what is to be killed, and not before it has said that it was told to stop.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(3);
 
 async fn start(grace: Duration) -> Host {
     let workers = workers(WORKERS).await.kill_after(grace).retire_after(grace);

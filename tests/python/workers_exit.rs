@@ -7,12 +7,12 @@ use tempfile::NamedTempFile;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    DeadlineLayer, DspyService, Error, Host, LoadErrorKind, PredictRequest, Prediction,
+    DeadlineLayer, DspyService, Error, Health, Host, LoadErrorKind, PredictRequest, Prediction,
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 
 use crate::{
-    support::{ask, eventually, lm_server, load, question},
+    support::{HOUR, ask, eventually, lm_server, load, question},
     workers::{is_there, stop, workers},
 };
 
@@ -145,6 +145,13 @@ async fn hang(target: &str, model: &str) {
     let program = load(&host, target, model).await;
     // It is no hang before its time: nobody told it to stop.
     let (call, peer) = running(&program).await;
+    let hangs = || {
+        let processes = host.worker_stats().unwrap().processes;
+        let mut with_call = processes.iter().filter(|process| process.in_flight > 0);
+        with_call.any(|process| matches!(process.health, Health::Blocked { .. }))
+    };
+    // Before that the others' calls may come to this worker.
+    eventually("the hang to show", hangs).await;
     for _ in 0..4 {
         qa.clone().oneshot(ask("?")).await.unwrap();
     }
@@ -155,7 +162,7 @@ async fn hang(target: &str, model: &str) {
 
     let limited = ServiceBuilder::new()
         // Long enough for it to begin, on a busy machine as well: else there is nothing to kill.
-        .layer(DeadlineLayer::new(Duration::from_secs(2)))
+        .layer(DeadlineLayer::new(Duration::from_secs(5)))
         .service(program.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -177,8 +184,8 @@ async fn an_endless_loop_is_killed_with_its_worker() {
 #[tokio::test]
 async fn an_interruptible_loop_costs_no_worker() {
     lm_server().await.script("w-spins", Reply::echo());
-    let workers = workers(1).await.start().await;
-    let host = workers.expect("a worker");
+    let workers = workers(1).await.kill_after(HOUR);
+    let host = workers.start().await.expect("a worker");
     let qa = question(&host, "w-spins").await;
     let spins = load(&host, "ends:spins", "w-spins").await;
     let (call, _peer) = running(&spins).await;
@@ -242,8 +249,8 @@ async fn a_call_that_does_not_stop_has_its_worker_replaced_and_other_workers_sta
     let gate = Gate::new();
     server.script("w-swallows", Reply::hang());
     server.script("w-beside", Reply::echo().held_by(&gate));
-    let workers = workers(1).await.retire_after(Duration::from_millis(100));
-    let host = workers.start().await.unwrap();
+    let retired_soon = workers(1).await.retire_after(Duration::from_millis(100));
+    let host = retired_soon.kill_after(HOUR).start().await.unwrap();
     let swallows = load(&host, "lm_calls:swallows_everything", "w-swallows").await;
     let qa = question(&host, "w-beside").await;
     let request = PredictRequest::new(json!({"question": "?", "times": 1_000_000}));

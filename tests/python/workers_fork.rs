@@ -1,6 +1,11 @@
 //! Workers that are forked from a zygote, and the state that each has of its own.
 
-use std::{collections::HashSet, fs, process::Stdio, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    process::Stdio,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -51,15 +56,23 @@ async fn workers_are_children_of_one_zygote_and_share_no_random_numbers() {
     let host = start(3).await;
     let own = host.function("own", Some(OWN)).await.unwrap();
     let parent = zygote(&host).expect("a zygote");
-    let answers = ask_all(&own, 3).await;
-    let pids: HashSet<_> = answers.iter().map(|own| own["pid"].as_u64()).collect();
-    assert_eq!(pids.len(), 3, "{answers:?}");
-    for own in &answers {
+    // By process: a worker that a busy machine holds up gets no calls.
+    let mut answers = HashMap::new();
+    for _ in 0..20 {
+        for own in ask_all(&own, 3).await {
+            answers.entry(own["pid"].as_u64()).or_insert(own);
+        }
+        if answers.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    for own in answers.values() {
         assert_eq!(own["parent"], parent);
         assert_eq!(own["group"], own["pid"]);
     }
     let numbers = answers
-        .iter()
+        .values()
         .flat_map(|own| own["numbers"].as_array().unwrap());
     let numbers: HashSet<_> = numbers.map(ToString::to_string).collect();
     assert_eq!(numbers.len(), 9, "{answers:?}");

@@ -42,11 +42,12 @@ async fn a_worker_whose_loop_a_load_blocks_is_killed_at_the_limit_of_the_load() 
         .venv(venv().await)
         .python_path(folder.path())
         .kill_after(HOUR)
-        .load_limit(Duration::from_millis(500));
+        // The load below is to end within it too.
+        .load_limit(Duration::from_secs(3));
     let host = workers.start().await.unwrap();
     let error = host.load("hangs:Program").await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Lost, "{error}");
-    let named = "blocked its loop for 500ms, the `load_limit`";
+    let named = "blocked its loop for 3s, the `load_limit`";
     assert!(error.to_string().contains(named), "{error}");
     // The next worker is not given that program.
     let qa = question(&host, "w-hangs").await;

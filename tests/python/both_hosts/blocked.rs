@@ -16,7 +16,8 @@ use crate::{
     support::{ask, eventually, host, host_alone, in_a_worker, lm_server, load, question},
 };
 
-const BRIEF: Duration = Duration::from_millis(100);
+/// Enough for a call to be handed to its host, on a busy machine as well.
+const BRIEF: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_c_call_that_holds_the_gil_delays_no_deadline_and_shows_in_the_health() {
@@ -44,8 +45,8 @@ async fn a_c_call_that_holds_the_gil_delays_no_deadline_and_shows_in_the_health(
     let early = waiting.await.unwrap();
     assert!(matches!(early, Err(Error::Cancelled(_))), "{early:?}");
     // All that came about while the C call went on.
+    eventually("the held GIL to show still", || blocked(host.health())).await;
     assert!(!blocker.call.is_finished());
-    assert!(blocked(host.health()), "{:?}", host.health());
     // A worker has been handed it already, and is about to read it.
     let queued = u64::from(!in_a_worker());
     assert_eq!((host.stats().queued, qa.in_flight()), (queued, 2));

@@ -15,8 +15,8 @@ use tower_dspy::{
 
 use crate::blocker::Blocker;
 use crate::support::{
-    HOUR, ask, ask_as, eventually, eventually_seen, host, host_alone, lm_server, load, open,
-    question, seen,
+    HOUR, ask, ask_as, eventually, eventually_seen, host, host_alone, in_a_worker, lm_server, load,
+    open, question, seen,
 };
 
 fn one(requests: &[RequestRecord]) -> bool {
@@ -60,8 +60,10 @@ async fn a_call_dropped_before_its_start_never_runs() {
     let before = host.stats();
 
     drop(qa.ready().await.unwrap().call(ask_as("early")));
-    // A pool sends the call and its cancel from a thread of its own: both are to be there.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    if in_a_worker() {
+        // A pool sends the call and its cancel from a thread of its own: both are to be there.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
 
     blocker.release().await;
     eventually("its end", || host.stats().settled == before.settled + 2).await;
@@ -74,7 +76,7 @@ async fn a_call_dropped_before_its_start_never_runs() {
 async fn each_way_to_give_up_ends_the_lm_call() {
     let (host, lm) = (host().await, lm_server().await);
     // Long enough for each to have its LM call under way, on a busy machine as well.
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(5);
     lm.script("ways", Reply::hang());
     let qa = question(&host, "ways").await;
 
@@ -108,9 +110,9 @@ async fn each_way_to_give_up_ends_the_lm_call() {
     let error = towers.unwrap_err();
     assert!(error.is::<tower::timeout::error::Elapsed>(), "{error}");
 
-    let all_ended = |all: &[RequestRecord]| all.iter().all(|r| r.ended().is_some());
-    let requests = lm.wait_for("ways", all_ended).await.unwrap();
-    assert!(requests.len() == 3 && all_gone(&requests), "{requests:?}");
+    lm.wait_for("ways", |all| all.len() == 3 && all_gone(all))
+        .await
+        .unwrap();
     eventually("the permits", || qa.in_flight() == 0).await;
 }
 

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use tower_dspy::{Deadline, DspyService, Error, PredictRequest};
 
 use crate::support::{
-    TestHost, call, eventually, eventually_seen, host, in_a_worker, lm, lm_server,
+    TestHost, call, eventually, eventually_seen, host, in_a_worker, lm, lm_server, nowhere,
 };
 
 const PROGRAMS: [&str; 2] = ["http_requests:gets", "http_requests:Gets"];
@@ -125,9 +125,7 @@ async fn the_deadline_of_the_call_ends_its_http_requests() {
 #[tokio::test]
 async fn a_failure_is_raised_as_an_httpx_exception() {
     let host = host().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let (_bound, url) = nowhere();
     let load = host.load("http_requests:tries").lm(lm("http-unused").await);
     let request = PredictRequest::new(json!({"key": "http-refused", "url": url}));
     let error = load.await.unwrap().oneshot(request).await.unwrap_err();

@@ -117,8 +117,14 @@ async fn a_stop_gives_up_on_calls_that_do_not_end_and_reports_them() {
     // A worker is killed, with all that runs there.
     let left = u64::from(!in_a_worker());
     assert_eq!(stats.running, left);
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+    assert_given_up(&call.await.unwrap().unwrap_err());
+}
+
+/// What a stop answers for a call that does not end.
+fn assert_given_up(error: &Error) {
+    // A worker whose report does not come in time is killed, which ends its calls as cancelled.
+    let is_killed = in_a_worker() && error.kind() == ErrorKind::ShuttingDown;
+    assert!(is_killed || error.kind() == ErrorKind::Lost, "{error}");
 }
 
 /// Nobody waits for ever for the end of work of which no code runs any more.
@@ -145,8 +151,7 @@ async fn the_work_that_a_stop_leaves_has_ended_when_its_threads_have() {
 
     host.stop(Duration::from_millis(50)).await;
     for call in calls {
-        let error = call.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+        assert_given_up(&call.await.unwrap().unwrap_err());
     }
     let ended = timeout(LIMIT, task.settled()).await;
     ended.expect("no loop runs its code any more");

@@ -14,7 +14,7 @@ use tower_dspy::{
 
 use crate::support::{ask, call, eventually, host, lm, lm_server};
 
-/// Enough for a call to begin, on a busy machine as well.
+/// Enough for a call to begin, unless the machine is busy.
 const BRIEF: Duration = Duration::from_millis(400);
 
 fn poll_ready(service: &mut DspyService) -> Poll<Result<(), Error>> {
@@ -29,21 +29,29 @@ fn work(key: &str) -> PredictRequest {
 async fn a_limit_of_one_never_runs_two_calls_even_after_timeouts() {
     let host = host().await;
     let program = host.load("counting:work").max_in_flight(1).await.unwrap();
-    let mut attempts = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(BRIEF))
-        .service(program.clone());
-    // One after the other, each as soon as the permit of the one before is back.
-    for _ in 0..5 {
-        let answer = attempts.ready().await.unwrap().call(work("one")).await;
-        assert!(
-            matches!(&answer, Err(Error::Elapsed(elapsed)) if elapsed.stage() == Stage::Running),
-            "{answer:?}"
-        );
-        assert_eq!(program.in_flight(), 1);
+    // On a busy machine a limit may pass before the call begins.
+    for limit in [BRIEF, 10 * BRIEF, 50 * BRIEF] {
+        let mut attempts = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(limit))
+            .service(program.clone());
+        // One after the other, each as soon as the permit of the one before is back.
+        for _ in 0..5 {
+            let answer = attempts.ready().await.unwrap().call(work("one")).await;
+            assert!(
+                matches!(&answer, Err(Error::Elapsed(elapsed)) if elapsed.stage() == Stage::Running),
+                "{answer:?}"
+            );
+        }
+        eventually("the permit", || program.in_flight() == 0).await;
+        let counts = call(&host, "counting:counts", json!({"key": "one"})).await;
+        assert!(counts["most"].as_u64() <= Some(1), "{counts}");
+        assert_eq!(counts["running"], 0);
+        // One began after another that was given up.
+        if counts["begun"].as_u64() >= Some(2) {
+            return;
+        }
     }
-    eventually("the permit", || program.in_flight() == 0).await;
-    let counts = call(&host, "counting:counts", json!({"key": "one"})).await;
-    assert_eq!(counts, json!({"most": 1, "begun": 5, "running": 0}));
+    panic!("no two calls began");
 }
 
 #[tokio::test]
@@ -51,7 +59,8 @@ async fn five_calls_at_once_run_one_at_a_time_and_all_end_in_time() {
     let host = host().await;
     let program = host.load("counting:work").max_in_flight(1).await.unwrap();
     let calls = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(BRIEF))
+        // Long enough for one to begin, on a busy machine as well.
+        .layer(DeadlineLayer::new(10 * BRIEF))
         .service(program.clone());
     let calls: Vec<_> = (0..5)
         .map(|_| tokio::spawn(calls.clone().oneshot(work("five"))))

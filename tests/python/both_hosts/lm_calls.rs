@@ -174,7 +174,7 @@ async fn an_lm_has_limits_of_its_own() {
     let (host, server) = (host().await, lm_server().await);
     server.script("limited", Reply::hang());
     // Long enough for the request to come there, on a busy machine as well.
-    let limits = LmLimits::new().with_first_byte(Duration::from_secs(1));
+    let limits = LmLimits::new().with_first_byte(Duration::from_secs(5));
     let lm = lm("limited").await.limits(limits);
     let qa = host.load("question -> answer").lm(lm).await.unwrap();
     let error = qa.oneshot(ask("?")).await.unwrap_err();
@@ -213,7 +213,8 @@ async fn a_stream_of_pings_alone_is_ended_by_the_limit_of_its_first_content() {
     let (host, server) = (host().await, lm_server().await);
     let pings = Reply::answer("late").pings_after(0, 1_000_000, Duration::from_millis(5));
     server.script("pings-alone", pings);
-    let limits = LmLimits::new().with_first_content(Duration::from_secs(1));
+    // Long enough for the request to come there, on a busy machine as well.
+    let limits = LmLimits::new().with_first_content(Duration::from_secs(5));
     let lm = lm("pings-alone").await.limits(limits);
     let program = host.load("lm_calls:streams").lm(lm).await.unwrap();
     let error = program.oneshot(ask("?")).await.unwrap_err();

@@ -101,7 +101,8 @@ async fn a_hanging_lm_call_ends_at_the_deadline_and_its_connection_closes() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("hangs", Reply::hang());
     let qa = question(&host, "hangs").await;
-    let call = ask("?").with_deadline(Deadline::within(Duration::from_secs(2)));
+    // Long enough for the LM call to begin, on a busy machine as well.
+    let call = ask("?").with_deadline(Deadline::within(Duration::from_secs(5)));
     let error = qa.oneshot(call).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline);
     lm.wait_for("hangs", |all| {
@@ -146,7 +147,8 @@ async fn a_failure_in_the_handler_of_an_lm_failure_is_the_programs() {
 
 /// The error of a call to an LM that answers so.
 async fn failure_that_says(status: u16, json: &'static str) -> LmError {
-    let load = host().await.load("question -> answer");
+    let host = host().await;
+    let load = host.load("question -> answer");
     let qa = load.lm(lm_that_says(status, json)).await.unwrap();
     match qa.oneshot(ask("?")).await {
         Err(Error::Lm(error)) => error,

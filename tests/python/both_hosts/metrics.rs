@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_dspy::{
-    Backoff, CancelLayer, Cause, DeadlineLayer, Error, ErrorKind, FallbackLayer, Lm,
+    Backoff, CancelLayer, Cause, Deadline, DeadlineLayer, Error, ErrorKind, FallbackLayer, Lm,
     PredictRequest, Prediction, RetryLayer, Tenant, TrackLayer, Tracker,
     inbound::axum::{InstallError, PrometheusMetrics},
     lm::{LmBody, LmHttp, LmRequest, LmResponse},
@@ -17,7 +17,7 @@ use tower_dspy::{
 use crate::support::{HOUR, ask, eventually, host_alone, lm_server, load};
 
 /// Long enough for an LM call to begin, on a busy machine as well.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// How often each end of a call is driven.
 const ROUNDS: usize = 3;
@@ -78,17 +78,19 @@ where
         clippy::async_yields_async,
         reason = "the call is awaited, or dropped, later"
     )]
-    let call = async |asked: usize| {
+    let call_with = async |request: PredictRequest, asked: usize| {
         let asked = server.requests(model).len() + asked;
-        let call = tokio::spawn(service.clone().oneshot(ask("metered")));
+        let call = tokio::spawn(service.clone().oneshot(request));
         let has_come = |all: &[RequestRecord]| all.len() >= asked;
         server.wait_for(model, has_come).await.unwrap();
         call
     };
+    let call = |asked| call_with(ask("metered"), asked);
     for _ in 0..ROUNDS {
         let (answered, retried) = (call(2).await.await, call(4).await.await);
         assert!(answered.unwrap().is_ok() && retried.unwrap().is_ok());
-        let late = call(2).await.await;
+        let limited = ask("metered").with_deadline(Deadline::within(LIMIT));
+        let late = call_with(limited, 2).await.await;
         assert!(late.unwrap().is_err());
         let cancelled = call(2).await;
         let _ = tracker.cancel_all(Cause::Caller);
@@ -110,7 +112,7 @@ async fn calls_and_tokens_add_up() {
     let fallback = FallbackLayer::service(load(&host, "asks:twice", cheap).await);
     let service = ServiceBuilder::new()
         .layer(TrackLayer::new(tracker.clone()).with_label("metered"))
-        .layer(DeadlineLayer::new(LIMIT))
+        .layer(DeadlineLayer::new(HOUR))
         .layer(CancelLayer::new())
         .layer(fallback.on_kinds([ErrorKind::LmRejected]))
         .layer(RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO)))
@@ -211,14 +213,16 @@ async fn the_tokens_of_an_answer_after_the_end_of_its_call_are_late() {
     gate.open();
     let late = || host.stats().lm.late_tokens - before.late_tokens;
     eventually("the late answer", || late() > 0).await;
+    let of_fate = |fate: &str| {
+        let labels = [&*format!(r#"fate="{fate}""#), r#"program="metered-late""#];
+        sum(&exporter.render(), "tower_dspy_tokens_total", &labels) as u64
+    };
+    // It is emitted after the host has counted.
+    eventually("the metric", || of_fate("late") > 0).await;
 
     let expected = tokens(&server.requests(model)[0]) as u64;
     assert_eq!(late(), expected);
-    let rendered = exporter.render();
-    let by_fate = ["used", "late", "wasted"].map(|fate| {
-        let labels = [&*format!(r#"fate="{fate}""#), r#"program="metered-late""#];
-        sum(&rendered, "tower_dspy_tokens_total", &labels) as u64
-    });
+    let by_fate = ["used", "late", "wasted"].map(of_fate);
     assert_eq!(by_fate, [0, expected, 0]);
 }
 

@@ -50,8 +50,9 @@ async fn ask(url: &str, inputs: &Value) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_program_of_a_fastapi_service_answers_its_requests_unchanged() {
+    let host = host().await;
     script("migrated").await;
-    let url = serve(&*host().await, "migrated").await;
+    let url = serve(&host, "migrated").await;
     let answer = json!({"team": "billing", "urgent": true, "reply": "We have refunded it."});
     let asked = ask(&format!("{url}/triage"), &ticket("In May.")).await;
     assert_eq!(asked, (200, answer));
@@ -59,7 +60,8 @@ async fn a_program_of_a_fastapi_service_answers_its_requests_unchanged() {
 
 #[tokio::test]
 async fn its_pydantic_model_refuses_an_input_before_any_lm_call() {
-    let url = serve(&*host().await, "migrated-refused").await;
+    let host = host().await;
+    let url = serve(&host, "migrated-refused").await;
     let wrong = json!({"ticket": {"subject": "Charged twice", "body": "", "priority": 9}});
     let (status, problem) = ask(&format!("{url}/triage"), &wrong).await;
     assert_eq!((status, &problem["field"]), (422, &json!("ticket")));
@@ -68,8 +70,9 @@ async fn its_pydantic_model_refuses_an_input_before_any_lm_call() {
 
 #[tokio::test]
 async fn its_answer_streams_without_streamify() {
+    let host = host().await;
     script("migrated-stream").await;
-    let url = serve(&*host().await, "migrated-stream").await;
+    let url = serve(&host, "migrated-stream").await;
     let sent = reqwest::Client::new()
         .post(format!("{url}/triage/stream"))
         .header("accept", "text/event-stream")
@@ -122,8 +125,8 @@ async fn fastapi_and_axum_send_the_same_requests_and_give_the_same_answer() {
         }
     };
 
-    let mut asked = Vec::new();
-    for url in [fastapi, serve(&*host().await, model).await] {
+    let (host, mut asked) = (host().await, Vec::new());
+    for url in [fastapi, serve(&host, model).await] {
         script(model).await;
         let before = lm_server().await.requests(model).len();
         let answer = ask(&format!("{url}/triage"), &ticket("In July.")).await;

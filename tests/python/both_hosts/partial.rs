@@ -3,22 +3,26 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_dspy::{Deadline, Error, PredictRequest, TimeoutLayer, testing::scripted_lm::Reply};
+use tower_dspy::{
+    Deadline, Error, Host, PredictRequest, TimeoutLayer, testing::scripted_lm::Reply,
+};
 
-use crate::support::{ask, ask_as, eventually_seen, host, host_alone, lm_server, load, open, seen};
+use crate::support::{
+    HOUR, LIMIT, ask, ask_as, eventually_seen, host, host_alone, lm_server, load, open, seen,
+};
 
 fn partial(error: &Error) -> Option<&Map<String, Value>> {
     error.spent()?.partial.as_ref()
 }
 
 /// The outcome of `target` when it is cancelled as it waits for its LM.
-async fn cancelled(target: &str, model: &str, request: PredictRequest) -> Error {
-    let (host, server) = (host().await, lm_server().await);
+async fn cancelled(host: &Host, target: &str, model: &str, request: PredictRequest) -> Error {
+    let server = lm_server().await;
     server.script(model, Reply::hang());
-    let program = load(&host, target, model).await;
+    let program = load(host, target, model).await;
     let token = CancellationToken::new();
     let call = tokio::spawn(program.oneshot(request.with_cancel(token.clone())));
     server.wait_for(model, |all| all.len() == 1).await.unwrap();
@@ -28,7 +32,8 @@ async fn cancelled(target: &str, model: &str, request: PredictRequest) -> Error 
 
 #[tokio::test]
 async fn the_last_partial_answer_replaces_the_one_before() {
-    let error = cancelled("spends:Drafts", "drafts", ask("?")).await;
+    let host = host().await;
+    let error = cancelled(&host, "spends:Drafts", "drafts", ask("?")).await;
     assert!(matches!(error, Error::Cancelled(_)));
     assert_eq!(json!(partial(&error)), json!({"answer": "a draft"}));
 }
@@ -49,9 +54,11 @@ async fn a_partial_answer_is_readable_while_the_program_holds_the_gil() {
     let program = load(&host, "spends:drafts_and_blocks", "unused").await;
     let request = PredictRequest::new(json!({"port": port}));
     // Long enough for it to leave its draft and to block, on a busy machine as well.
-    let limit = TimeoutLayer::new(Duration::from_secs(2));
+    let limit = TimeoutLayer::new(Duration::from_secs(5));
     let stack = ServiceBuilder::new().layer(limit).service(program.clone());
-    let (error, peer) = tokio::join!(stack.oneshot(request), listener.accept());
+    let begun = timeout(LIMIT, listener.accept());
+    let (error, begun) = tokio::join!(stack.oneshot(request), begun);
+    let (peer, _) = begun.expect("a call that blocks").unwrap();
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Elapsed(_)));
     let draft = json!({"answer": "before the block", "sources": [1, {"page": null}]});
@@ -63,30 +70,25 @@ async fn a_partial_answer_is_readable_while_the_program_holds_the_gil() {
 
 #[tokio::test]
 async fn a_partial_answer_can_be_left_by_sync_code_on_dspys_threads() {
-    let request = ask("Q").with_deadline(Deadline::within(Duration::from_secs(3600)));
-    let error = cancelled("spends:drafts_in_parallel", "drafts-parallel", request).await;
+    let (host, target) = (host().await, "spends:drafts_in_parallel");
+    let request = || ask("Q").with_deadline(Deadline::within(HOUR));
+    let error = cancelled(&host, target, "drafts-parallel", request()).await;
     assert_eq!(json!(partial(&error)), json!({"answer": "Q, in parallel"}));
 
-    let host = host().await;
-    let program = load(&host, "spends:drafts_in_parallel", "drafts-limit").await;
-    let request = ask("Q").with_deadline(Deadline::within(Duration::from_secs(3600)));
-    program.oneshot(request).await.unwrap();
+    let program = load(&host, target, "drafts-limit").await;
+    program.oneshot(request()).await.unwrap();
     eventually_seen(&host, "sync", &["limit: True"]).await;
 }
 
 #[tokio::test]
 async fn a_partial_answer_after_the_end_is_dropped() {
-    let error = cancelled(
-        "spends:drafts_too_late",
-        "drafts-late",
-        ask_as("drafts-late"),
-    )
-    .await;
+    // Held to the end: the call goes on, and a test that wants the host alone waits for that.
+    let (host, key) = (host().await, "drafts-late");
+    let error = cancelled(&host, "spends:drafts_too_late", key, ask_as(key)).await;
     assert_eq!(partial(&error), None);
-    let host = host().await;
-    open(&host, "drafts-late").await;
-    eventually_seen(&host, "drafts-late", &["kept: False"]).await;
-    assert_eq!(seen(&host, "drafts-late").await.len(), 1);
+    open(&host, key).await;
+    eventually_seen(&host, key, &["kept: False"]).await;
+    assert_eq!(seen(&host, key).await.len(), 1);
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ async fn a_limit_ends_the_processes_of_its_call() {
     let (host, key) = (host_alone().await, "rust-process-limit");
     let program = load(&host, "processes:Popen", "unused").await;
     let limited = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(Duration::from_secs(2)))
+        // Long enough for the process to start, on a busy machine as well.
+        .layer(TimeoutLayer::new(Duration::from_secs(5)))
         .service(program.clone());
     let error = limited.oneshot(request(key)).await.unwrap_err();
     assert!(matches!(error, Error::Elapsed(_)), "{error}");

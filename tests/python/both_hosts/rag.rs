@@ -12,9 +12,12 @@ use tower_dspy::{
     testing::scripted_lm::{Outcome, Reply, RequestRecord, ScriptedLm},
 };
 
-use crate::support::{
-    TestHost, ask, call, eventually, eventually_seen, host, in_a_worker, lm, lm_server, load,
-    own_process, programs, venv,
+use crate::{
+    held_import::HeldImport,
+    support::{
+        TestHost, ask, call, eventually, eventually_seen, host, in_a_worker, lm, lm_server, load,
+        own_process, programs, venv,
+    },
 };
 
 /// On the loop, and on a thread.
@@ -172,31 +175,18 @@ async fn litellm_and_numpy_are_imported_when_a_program_that_needs_them_is_loaded
     let search = tool.argument("query", json!({"type": "string"}));
     let by_tool = host.load("rag:RagByTool").lm(lm("rag-import").await);
     by_tool.tool(search).await.unwrap();
-    let other = load(&host, "question -> answer", "rag-import").await;
-    other.clone().oneshot(ask("?")).await.unwrap();
+    let held = HeldImport::prepare(&host).await;
     assert_eq!(
         imported(&host).await,
         json!({"litellm": false, "numpy": false})
     );
 
     // The loop goes on meanwhile.
-    let loading = rag(&host, "Rag", "rag-import");
-    tokio::pin!(loading);
-    let mut answered = 0;
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut loading => break,
-            answer = other.clone().oneshot(ask("?")) => {
-                answer.unwrap();
-                answered += 1;
-            }
-        }
-    }
-    assert!(
-        answered > 5,
-        "{answered} calls were answered during the load"
-    );
+    let meanwhile = async {
+        held.begun().await;
+        held.call_meanwhile().await;
+    };
+    tokio::join!(rag(&host, "Rag", "rag-import"), meanwhile);
     assert_eq!(
         imported(&host).await,
         json!({"litellm": true, "numpy": true})
@@ -212,35 +202,13 @@ async fn calls_go_on_while_a_second_load_needs_the_package_that_a_first_one_impo
         return;
     }
     let (host, _server) = prepared().await;
-    let other = load(&host, "question -> answer", "rag-import").await;
-    let imported = host.function("rag:imported", None).await.unwrap();
-    let first = rag(&host, "Rag", "rag-first");
-    tokio::pin!(first);
-    // The module is there, and its import goes on.
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut first => panic!("it is loaded before litellm is seen"),
-            seen = imported.call(json!({})) => if seen.unwrap()["litellm"] == true { break },
-        }
-    }
-    let both = async { tokio::join!(first, rag(&host, "Rag", "rag-second")) };
-    tokio::pin!(both);
-    let mut answered = 0;
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut both => break,
-            answer = other.clone().oneshot(ask("?")) => {
-                answer.unwrap();
-                answered += 1;
-            }
-        }
-    }
-    assert!(
-        answered > 5,
-        "{answered} calls were answered during the loads"
-    );
+    let held = HeldImport::prepare(&host).await;
+    let second = async {
+        // The module is there, and its import goes on.
+        held.begun().await;
+        tokio::join!(rag(&host, "Rag", "rag-second"), held.call_meanwhile())
+    };
+    tokio::join!(rag(&host, "Rag", "rag-first"), second);
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use crate::support::{ask, host, lm_that_says};
 
 /// What the load of a program with this LM says.
 async fn refused(lm: Lm) -> String {
-    let load = host().await.load("question -> answer").lm(lm);
+    let host = host().await;
+    let load = host.load("question -> answer").lm(lm);
     let error = load.await.expect_err("the LM cannot be used");
     assert_eq!(error.kind(), LoadErrorKind::Lm, "{error}");
     let said = error.to_string();
@@ -70,7 +71,8 @@ async fn a_provider_without_a_key_names_its_own_variable() {
         "{said}"
     );
     assert!(said.contains("`Lm::key_env`"), "{said}");
-    let load = host().await.load("question -> answer");
+    let host = host().await;
+    let load = host.load("question -> answer");
     // It may be a server that wants no key.
     let local = Lm::new("mistral/x").base_url("http://127.0.0.1:1/v1");
     load.lm(local).await.unwrap();
@@ -84,6 +86,7 @@ async fn an_engine_in_the_process_is_refused_with_the_name_for_a_server() {
 
 #[tokio::test]
 async fn the_advice_for_a_status_names_this_crates_api() {
+    let host = host().await;
     for (status, advice) in [
         (401, "`Lm::key_env`"),
         (402, "no credit left"),
@@ -92,7 +95,7 @@ async fn the_advice_for_a_status_names_this_crates_api() {
         (429, "`RetryLayer`"),
         (500, "`RetryLayer`"),
     ] {
-        let load = host().await.load("question -> answer");
+        let load = host.load("question -> answer");
         let lm = lm_that_says(status, r#"{"error":{"message":"SECRET of the prompt"}}"#);
         let error = load.lm(lm).await.unwrap().oneshot(ask("?")).await;
         let error = error.unwrap_err();
@@ -112,10 +115,8 @@ async fn the_advice_for_a_status_names_this_crates_api() {
 
 #[tokio::test]
 async fn an_address_at_which_nothing_listens_is_named_by_the_error_out_of_main() {
-    let service = host()
-        .await
-        .load("question -> answer")
-        .lm(there("openai/x"));
+    let host = host().await;
+    let service = host.load("question -> answer").lm(there("openai/x"));
     let error = service.await.unwrap().oneshot(ask("?")).await.unwrap_err();
     let (said, printed) = (error.to_string(), format!("{error:?}"));
     assert!(said.contains("127.0.0.1:1"), "{said}");

@@ -12,6 +12,9 @@ use tower_dspy::{
 
 use crate::support::{ask, ask_as, eventually_seen, host, lm_server, load, open, question, seen};
 
+/// Long enough for an LM call to begin, on a busy machine as well.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// Makes a call from start to end: what was queued before has begun by then.
 async fn one_more_call(host: &Host) {
     lm_server().await.script("one more", Reply::echo());
@@ -58,7 +61,7 @@ async fn a_retry_after_settled_does_not_join_an_attempt_that_cleans_up() {
     let retry = RetryLayer::new(1).with_backoff(Backoff::fixed(Duration::ZERO));
     let stack = ServiceBuilder::new()
         .layer(retry.after_settled())
-        .layer(TimeoutLayer::new(Duration::from_secs(2)))
+        .layer(TimeoutLayer::new(LIMIT))
         .service(qa.clone());
 
     let call = tokio::spawn(stack.oneshot(ask_as("rejoined")));
@@ -81,7 +84,7 @@ async fn a_fallback_after_settled_is_not_asked_while_the_program_cleans_up() {
     let quick = load(&host, "cleanup:ask", "quick").await;
     let stack = ServiceBuilder::new()
         .layer(FallbackLayer::service(quick).after_settled())
-        .layer(TimeoutLayer::new(Duration::from_secs(2)))
+        .layer(TimeoutLayer::new(LIMIT))
         .service(thorough.clone());
 
     let call = tokio::spawn(stack.oneshot(ask_as("thorough")));

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// Long enough for an LM call to begin, on a busy machine as well.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(5);
 
 fn outcomes(spent: &Spent) -> Vec<LmOutcome> {
     spent.lm_calls.iter().map(|call| call.outcome).collect()

@@ -156,10 +156,9 @@ async fn a_busy_loop_is_ended_and_cleans_up() {
 async fn an_uninterruptible_wait_is_counted_until_it_returns_and_the_program_ends_there() {
     let host = host_alone().await;
     let mut waits = load(&host, "sync:Waits", "unused").await;
-    // Long enough for it to begin, on a busy machine as well.
-    let limited = keyed("sync-waits").with_deadline(Deadline::within(Duration::from_secs(1)));
-    let answer = waits.ready().await.unwrap().call(limited).await;
-    assert!(matches!(answer, Err(Error::Elapsed(_))), "{answer:?}");
+    let call = begun(&host, &mut waits, "sync-waits").await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!((waits.in_flight(), host.stats().orphans), (1, 1));
 
     open(&host, "sync-waits").await;
@@ -193,7 +192,8 @@ async fn stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused() {
         .venv(venv().await)
         .python_path(programs())
         .sync_threads(1)
-        .thread_grace(Duration::from_millis(50))
+        // Long enough for a thread to catch the first exception before the second is raised in it.
+        .thread_grace(Duration::from_secs(1))
         .max_abandoned(2);
     let host = host.start().await.unwrap();
     let mut stubborn = load(&host, "sync:Stubborn", "unused").await;
@@ -203,16 +203,15 @@ async fn stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused() {
         begun(&host, &mut stubborn, key).await.abort();
         let abandoned = n as u64 + 1;
         eventually("it to be given up", || host.stats().abandoned == abandoned).await;
-        assert_eq!(
-            seen(&host, key).await,
-            ["running", "swallowed", "swallowed"]
-        );
+        eventually_seen(&host, key, &["running", "swallowed", "swallowed"]).await;
         assert_eq!(
             (host.stats().replaced, stubborn.in_flight()),
             (abandoned, n + 1)
         );
     }
-    assert_eq!(host.health(), Health::Exhausted { abandoned: 2 });
+    // A late heartbeat shows as another health for a while.
+    let exhausted = Health::Exhausted { abandoned: 2 };
+    eventually("the exhaustion", || host.health() == exhausted).await;
     let error = says.clone().oneshot(keyed("refused")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert!(error.to_string().contains("max_abandoned"), "{error}");
@@ -222,7 +221,7 @@ async fn stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused() {
 
     open(&host, "first").await;
     eventually("its end", || host.stats().abandoned == 1).await;
-    assert_eq!(host.health(), Health::Ready);
+    eventually("a healthy host", || host.health() == Health::Ready).await;
     says.oneshot(keyed("says")).await.unwrap();
     open(&host, "second").await;
     eventually("all ends", || host.stats().running == 0).await;

@@ -2,7 +2,8 @@
 
 Each is a plain function, run as a sync program by `Sync.<name>` and as an async one by
 `Async.<name>`, where it is on the loop itself; those of `Async` alone need one. They tell the test
-what they do by a connection to its `port`, and are released when the test closes it.
+what they do by a connection to its `port`, and are released when the test closes it. Those that are
+to be ended say `begun` once an interrupt can only hit what it is to hit.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from operator import call
 from typing import Any
 
 import dspy
@@ -35,6 +38,10 @@ class Peer:
     def say(self, event: str) -> None:
         with contextlib.suppress(OSError):
             self.socket.send(f"{event}\n".encode())
+
+    def begin_wait(self, wait: Callable[[], Any]) -> None:
+        """Says `begun` and waits in C code, with no step in between that an interrupt could end."""
+        list(map(call, (partial(self.socket.send, b"begun\n"), wait)))
 
     def wait(self) -> None:
         """Blocks, without the GIL, until the test closes the connection."""
@@ -55,31 +62,33 @@ def answers(port: int) -> None:
 
 def sleeps(port: int) -> None:
     peer = Peer(port)
+    peer.say("begun")
     time.sleep(0.6)
     peer.say("woke")
 
 
 def sleeps_a_minute(port: int) -> None:
     """Longer than anybody waits."""
-    Peer(port)
+    Peer(port).say("begun")
     time.sleep(60)
 
 
 def sleeps_a_minute_in_c(port: int) -> None:
     import ctypes
 
-    Peer(port)
-    ctypes.CDLL(None).sleep(60)
+    Peer(port).begin_wait(partial(ctypes.CDLL(None).sleep, 60))
 
 
 def waits_for_a_socket(port: int) -> None:
     peer = Peer(port)
+    peer.say("begun")
     peer.wait()
     peer.say("woke")
 
 
 def waits_for_an_event(port: int) -> None:
     peer = Peer(port)
+    peer.say("begun")
     threading.Event().wait()
     peer.say("woke")
 
@@ -89,7 +98,7 @@ def waits_for_a_lock(port: int) -> None:
     lock = threading.Lock()
     lock.acquire()
     peer.when_released(lock.release)
-    lock.acquire()
+    peer.begin_wait(lock.acquire)
     peer.say("woke")
 
 
@@ -98,7 +107,7 @@ def reads_a_pipe(port: int) -> None:
     peer = Peer(port)
     reader, writer = os.pipe()
     peer.when_released(lambda: os.close(writer))
-    os.read(reader, 1)
+    peer.begin_wait(partial(os.read, reader, 1))
     peer.say("woke")
 
 
@@ -106,6 +115,7 @@ def waits_in_finally(port: int) -> None:
     """A clean-up whose own waits are not ended, of each kind that is."""
     peer = Peer(port)
     try:
+        peer.say("begun")
         threading.Event().wait()
     finally:
         threading.Event().wait(0.1)
@@ -119,6 +129,7 @@ def waits_in_finally(port: int) -> None:
 def spins(port: int) -> None:
     peer = Peer(port)
     try:
+        peer.say("begun")
         while True:
             pass
     finally:
@@ -128,6 +139,7 @@ def spins(port: int) -> None:
 def sleeps_in_finally(port: int) -> None:
     peer = Peer(port)
     try:
+        peer.say("begun")
         while True:
             pass
     finally:
@@ -137,6 +149,7 @@ def sleeps_in_finally(port: int) -> None:
 
 def catches_exceptions(port: int) -> None:
     peer = Peer(port)
+    peer.say("begun")
     while True:
         try:
             while True:
@@ -147,12 +160,14 @@ def catches_exceptions(port: int) -> None:
 
 def swallows_all(port: int) -> None:
     peer = Peer(port)
+    event = "begun"
     while not peer.released():
         try:
+            peer.say(event)
             while not peer.released():
                 pass
         except BaseException:
-            peer.say("swallowed")
+            event = "swallowed"
 
 
 def holds_the_gil(port: int) -> None:
@@ -160,12 +175,13 @@ def holds_the_gil(port: int) -> None:
 
     peer = Peer(port)
     # Unlike CDLL it keeps the GIL.
-    ctypes.PyDLL(None).recv(peer.socket.fileno(), ctypes.create_string_buffer(1), 1, 0)
+    recv, buffer = ctypes.PyDLL(None).recv, ctypes.create_string_buffer(1)
+    peer.begin_wait(partial(recv, peer.socket.fileno(), buffer, 1, 0))
 
 
 def matches_forever(port: int) -> None:
     """A regular expression that takes about a second, and the GIL."""
-    Peer(port)
+    Peer(port).say("begun")
     re.match(r"(a+)+$", "a" * 23 + "b")
 
 
@@ -197,6 +213,7 @@ def _busy_thread(peer: Peer) -> threading.Thread:
 
     def spin() -> None:
         try:
+            peer.say("begun")
             began.set()
             while True:
                 pass
@@ -278,6 +295,7 @@ async def shields(port: int) -> None:
 
     async def child() -> None:
         try:
+            peer.say("begun")
             await asyncio.Event().wait()
         finally:
             peer.say("cleaned")
@@ -288,25 +306,25 @@ async def shields(port: int) -> None:
 async def swallows_cancel(port: int) -> None:
     peer = Peer(port)
     peer.socket.setblocking(False)
-    for _ in range(2):
-        try:
+    for event in ("begun", "swallowed"):
+        with contextlib.suppress(asyncio.CancelledError):
+            peer.say(event)
             await asyncio.get_running_loop().sock_recv(peer.socket, 1)
-        except asyncio.CancelledError:
-            peer.say("swallowed")
 
 
 async def swallows_and_spins(port: int) -> None:
     """First its cancellation, then the loop."""
     peer = Peer(port)
     try:
+        peer.say("begun")
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        peer.say("swallowed")
-    try:
-        while True:
-            pass
-    finally:
-        peer.say("cleaned")
+        try:
+            peer.say("swallowed")
+            while True:
+                pass
+        finally:
+            peer.say("cleaned")
 
 
 async def forks_and_waits(port: int) -> None:
@@ -321,6 +339,7 @@ async def computes_in_finally(port: int) -> None:
     """A clean-up that holds the loop up, after a cancellation that went by the loop."""
     peer = Peer(port)
     try:
+        peer.say("begun")
         await asyncio.Event().wait()
     finally:
         end = time.monotonic() + 0.4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+import socket
 import warnings
 
 import dspy
@@ -99,6 +99,13 @@ def _raise(question: str) -> dict:
     raise ValueError(f"SECRET {question}")
 
 
-async def blocks() -> dict:
-    time.sleep(0.6)
+async def blocks(port: int) -> dict:
+    """Blocks the loop until the test's listener writes or closes."""
+    with socket.socket() as peer:
+        peer.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", port))
+        # The heartbeats of this time end what delayed the loop before.
+        await asyncio.sleep(0.1)
+        peer.setblocking(True)
+        peer.recv(1)
     return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from typing import Any
 
 import dspy
 
@@ -83,6 +85,24 @@ async def let_search(key: str):
     """For the tests: lets both search."""
     witness.open_thread_gate(key)
     await witness.open_gate(key)
+
+
+async def hold_import(key: str) -> None:
+    """For the tests: has the next load that imports litellm wait in the middle of it."""
+    held = False
+
+    def hold(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal held
+        if held or event != "import" or not args[0].startswith("litellm."):
+            return
+        if threading.current_thread().name.startswith("load of "):
+            held = True
+            witness.note(key, "importing")
+            # Longer than the test waits for its calls.
+            witness.thread_gate(key).wait(60)
+
+    # Not by a finder: that is called under a lock which other imports need as well.
+    sys.addaudithook(hold)
 
 
 async def imported() -> dict[str, bool]:

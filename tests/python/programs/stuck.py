@@ -11,8 +11,8 @@ from witness import gate, hold_gil, note
 
 async def spins(key: str):
     """Never gives the loop back, and cleans up in several turns of it."""
-    note(key, "spinning")
     try:
+        note(key, "spinning")
         while True:
             pass
     finally:

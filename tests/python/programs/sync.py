@@ -78,8 +78,7 @@ class Waits(dspy.Module):
     """Blocks its thread until the test opens its gate."""
 
     def forward(self, key: str):
-        note(key, "running")
-        thread_gate(key).wait(30)
+        thread_gate(key).note_and_wait(key, "running")
         note(key, "waited")
         return {}
 

@@ -50,8 +50,8 @@ WAITS = (sleep, event, queued, receive, child)
 
 def _noting(wait: Wait) -> Wait:
     def noting(key: str) -> None:
-        note(key, "running")
         try:
+            note(key, "running")
             wait(key)
             note(key, "went on")
         finally:

@@ -14,14 +14,13 @@ from witness import note, thread_gate
 
 
 def wait(key: str) -> None:
-    note(key, "running")
-    thread_gate(key).wait(30)
+    thread_gate(key).note_and_wait(key, "running")
     note(key, "waited")
 
 
 def spin(key: str) -> None:
-    note(key, "running")
     try:
+        note(key, "running")
         while True:
             pass
     finally:

@@ -9,11 +9,14 @@ use tower_dspy::{
     testing::scripted_lm::{Gate, Outcome, Reply},
 };
 
-use super::{PROGRAMS, answer, call, calls, error, member, streams::read};
+use super::{
+    PROGRAMS, answer, call, calls, error, member,
+    streams::{read, read_in_parts},
+};
 use crate::support::{HOUR, ask, eventually, host, lm_server};
 
-/// Soon, and long enough for a request to leave before.
-const SOON: Duration = Duration::from_millis(300);
+/// Soon, and long enough for a request to leave before, on a busy machine as well.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A hedge of two models, the second of another dialect.
 async fn hedge(first: &str, second: &str, after: Duration) -> Lm {
@@ -61,10 +64,11 @@ async fn the_loser_is_charged_to_a_budget_by_its_estimate() {
         let budget = Budget::new(BudgetLimits::new().with_tokens(1_000_000));
         let answer = program.oneshot(ask("?").with_budget(&budget)).await;
         let told = answer.unwrap().usage.total_tokens;
+        // It is charged as its exchange is dropped, on the thread of LM calls.
+        eventually(target, || budget.spent().reserved_tokens == 0).await;
         let spent = budget.spent();
         assert!(spent.estimated_tokens > 0, "{target}: {spent:?}");
         assert_eq!(spent.tokens, told + spent.estimated_tokens, "{target}");
-        assert_eq!(spent.reserved_tokens, 0, "{target}");
     }
 }
 
@@ -157,15 +161,13 @@ async fn of_two_streams_the_first_with_content_goes_on_and_the_other_is_closed()
     let text = "an answer of some words from the second";
     let pings = Reply::answer("late").pings_after(0, 1_000_000, Duration::from_millis(5));
     server.script("hedge-pings", pings);
-    let in_pieces = Reply::answer(text).drip(Duration::from_millis(10));
-    server.script("hedge-stream", in_pieces);
     for target in ["question -> answer", "shapes:SyncOnly"] {
         let lm = hedge("hedge-pings", "hedge-stream", SOON).await;
         let program = host.load(target).lm(lm).await.unwrap();
-        let reading = read(&program, ask("?")).await;
+        let reading = read_in_parts(&program, "hedge-stream", text).await;
         assert_eq!(reading.text, text, "{target}");
         assert_eq!(reading.restarts, 0, "{target}");
-        assert!(reading.deltas > 3, "{target}: {reading:?}");
+        assert!(reading.deltas >= 2, "{target}: {reading:?}");
         let answer = reading.end.unwrap();
         let expected = [
             call("openai", "hedge-pings", LmOutcome::Cancelled),
@@ -202,7 +204,7 @@ async fn a_stream_that_has_begun_wins_however_long_it_takes() {
             closed.await.unwrap();
             go_on.open();
         };
-        let (reading, ()) = tokio::join!(read(&program, ask("?")), open);
+        let (reading, ()) = tokio::join!(read(&program, ask("?"), || ()), open);
         assert_eq!(reading.text, text, "{target}");
         let answer = reading.end.unwrap();
         let expected = [

@@ -71,7 +71,7 @@ async fn an_lm_that_sends_no_content_is_left_at_the_limit_of_the_first() {
             Reply::content(ANSWER).empty_deltas_after(0, 10_000, SECOND / 20),
         ),
     ]);
-    let limits = none().with_first_content(2 * SECOND).with_idle(HOUR);
+    let limits = none().with_first_content(10 * SECOND).with_idle(HOUR);
     join_all(silent.into_iter().map(async |(name, reply)| {
         let check = |ended: Result<Reading, Error>, requests| {
             assert_elapsed(&ended.unwrap_err(), Scope::FirstContent);
@@ -109,11 +109,13 @@ async fn an_lm_that_stops_in_mid_stream_is_left_at_the_limit_between_two_events(
 
 #[tokio::test]
 async fn a_drip_is_life() {
-    let limits = none().with_idle(10 * SECOND);
-    let drip = Reply::content(ANSWER).split_every(1).drip(SECOND / 50);
+    // The text takes longer than the limit. The marker after it, which is no event, does not.
+    let limits = none().with_idle(8 * SECOND);
+    let text = "drips".repeat(20);
+    let drip = Reply::answer(&text).split_every(1).drip(SECOND / 10);
     let check = |ended: Result<Reading, Error>, _| {
         let read = ended.unwrap();
-        assert_eq!(read.text(1, "answer"), "four [[it]] is");
+        assert_eq!(read.text(1, "answer"), text);
         assert!(read.deltas > 1);
     };
     each("drips", drip, limits, 0, check).await;

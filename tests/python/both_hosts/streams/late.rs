@@ -2,36 +2,37 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
-use tokio::{net::TcpListener, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 use tower::ServiceExt;
 use tower_dspy::{
-    Deadline, Error, PredictRequest, Scope,
+    Cancel, Cause, Deadline, Error, PredictRequest, Scope,
     testing::scripted_lm::{Gate, Reply},
 };
 
 use super::reading::{Reading, read};
 use crate::{
-    support::{ask, eventually, host, host_alone, in_a_worker, lm_server, load, question},
+    support::{LIMIT, ask, eventually, host, host_alone, in_a_worker, lm_server, load, question},
     workers::workers,
 };
 
 #[tokio::test]
 async fn an_answer_that_is_there_wins_against_the_ends_after_it() {
     let (host, server) = (host().await, lm_server().await);
-    for (n, target) in ["question -> answer", "streams:Sync"]
-        .into_iter()
-        .enumerate()
-    {
+    let targets = ["question -> answer", "streams:Sync"];
+    join_all(targets.into_iter().enumerate().map(async |(n, target)| {
         let model = format!("late-{n}");
         server.script(&model, Reply::echo());
         let program = load(&host, target, &model).await;
-        let token = CancellationToken::new();
-        let limit = Duration::from_secs(3);
+        let node = Cancel::new();
+        let limit = Duration::from_secs(10);
         let requests = [
             ask("?"),
-            ask("?").with_cancel(token.clone()),
+            ask("?").with_cancel(node.clone()),
             ask("?").with_deadline(Deadline::within(limit)),
         ];
         let mut streams = Vec::new();
@@ -39,14 +40,17 @@ async fn an_answer_that_is_there_wins_against_the_ends_after_it() {
             streams.push(program.streaming().oneshot(request).await.unwrap());
         }
         eventually("the answers", || program.in_flight() == 0).await;
-        token.cancel();
+        // A permit is free before its call is settled, and until then a cancel ends the call.
+        timeout(LIMIT, node.settled()).await.expect("its end");
+        node.cancel(Cause::Caller);
         sleep(limit).await;
         for stream in streams {
             let read = read(stream).await;
             assert_eq!(read.text(1, "answer"), "You said: ?");
             assert_eq!(read.answer(), "You said: ?");
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -75,9 +79,11 @@ async fn the_deadline_ends_the_stream_of_a_program_that_blocks_its_interpreter()
     lm_server().await.script("late-blocks", Reply::echo());
     let program = load(&host, "streams:Blocks", "late-blocks").await;
     let request = PredictRequest::new(json!({"question": "?", "port": port}));
-    let request = request.with_deadline(Deadline::within(Duration::from_secs(3)));
-    let (stream, peer) = tokio::join!(program.streaming().oneshot(request), listener.accept());
-    let read = read(stream.unwrap()).await;
+    let request = request.with_deadline(Deadline::within(Duration::from_secs(8)));
+    let accept = timeout(LIMIT, listener.accept());
+    let (stream, peer) = tokio::join!(program.streaming().oneshot(request), accept);
+    let (stream, peer) = (stream.unwrap(), peer.expect("it blocks").unwrap());
+    let read = read(stream).await;
     match read.error() {
         Error::Elapsed(elapsed) => assert_eq!(elapsed.scope(), Scope::Deadline),
         other => panic!("{other:?}"),

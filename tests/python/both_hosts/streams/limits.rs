@@ -13,7 +13,7 @@ use tower_dspy::{
 };
 
 use super::reading::{Reading, is_well_after, lm_ended, read};
-use crate::support::{ask, eventually, host, lm, lm_server, question};
+use crate::support::{TestHost, ask, eventually, host, lm, lm_server, question};
 
 const ANSWER: &str = "[[ ## answer ## ]]\nfour [[it]] is\n\n[[ ## completed ## ]]";
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ fn all_gone(requests: &[RequestRecord]) -> bool {
 async fn the_limit_of_an_attempt_is_that_of_the_first_content() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("stream-hangs", Reply::hang());
-    let layers = ServiceBuilder::new().layer(TimeoutLayer::new(Duration::from_millis(200)));
+    let layers = ServiceBuilder::new().layer(TimeoutLayer::new(5 * SECOND));
     let qa = layers.service(question(&host, "stream-hangs").await.streaming());
     match qa.oneshot(ask("?")).await {
         Err(Error::Elapsed(elapsed)) => assert_eq!(elapsed.scope(), Scope::Attempt),
@@ -43,7 +43,7 @@ async fn the_limit_of_an_attempt_does_not_end_a_stream_after_its_first_event() {
         "stream-outlives",
         Reply::content(ANSWER).pause_after(6, &gate),
     );
-    let limit = 5 * SECOND;
+    let limit = 8 * SECOND;
     let qa = question(&host, "stream-outlives").await;
     let qa = TimeoutLayer::new(limit).layer(qa.streaming());
     let mut stream = qa.oneshot(ask("?")).await.unwrap();
@@ -64,8 +64,8 @@ async fn the_deadline_ends_a_stream_that_nobody_reads() {
     );
     let program = question(&host, "stream-deadline").await;
     let layers = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(4 * SECOND))
-        .layer(TimeoutLayer::new(3 * SECOND));
+        .layer(DeadlineLayer::new(10 * SECOND))
+        .layer(TimeoutLayer::new(8 * SECOND));
     let stream = layers.service(program.streaming());
     let stream = stream.oneshot(ask("?")).await.unwrap();
     lm.wait_for("stream-deadline", all_gone).await.unwrap();
@@ -106,7 +106,7 @@ fn assert_lm_limit(error: &Error, says: &str) {
 
 #[tokio::test]
 async fn pings_are_no_first_content_of_an_lm() {
-    let limits = LmLimits::new().with_first_content(2 * SECOND);
+    let limits = LmLimits::new().with_first_content(5 * SECOND);
     let pings = Reply::content(ANSWER).pings_after(0, 600, SECOND / 10);
     let error = limited("stream-pings", limits, pings).await.unwrap_err();
     assert_lm_limit(&error, "content");
@@ -114,20 +114,20 @@ async fn pings_are_no_first_content_of_an_lm() {
 
 #[tokio::test]
 async fn pings_feed_no_idle_limit_of_an_lm_that_has_begun() {
-    let limits = LmLimits::new().with_idle(2 * SECOND);
+    let limits = LmLimits::new().with_idle(5 * SECOND);
     let pings = Reply::content(ANSWER).pings_after(6, 600, SECOND / 10);
     let read = limited("stream-idle-pings", limits, pings).await.unwrap();
-    assert_lm_limit(read.error(), "2s");
+    assert_lm_limit(read.error(), "5s");
     let text = read.partial()["answer"].as_str().map(str::to_owned);
     assert_eq!(text.as_deref(), Some("four"), "{read:?}");
 }
 
 #[tokio::test]
 async fn the_total_of_an_lm_call_ends_a_drip() {
-    let limits = LmLimits::new().with_total(3 * SECOND);
+    let limits = LmLimits::new().with_total(6 * SECOND);
     let drip = Reply::answer("word ".repeat(600)).drip(SECOND / 10);
     let read = limited("stream-drips", limits, drip).await.unwrap();
-    assert_lm_limit(read.error(), "3s");
+    assert_lm_limit(read.error(), "6s");
     assert!(
         read.partial()["answer"]
             .as_str()
@@ -135,13 +135,15 @@ async fn the_total_of_an_lm_call_ends_a_drip() {
     );
 }
 
-/// A stack that tries again, around a model with these replies.
-async fn retried(model: &str, replies: Vec<Reply>) -> Result<PredictionStream, Error> {
+/// A stream of a stack that tries again, around a model with these replies, and the host, which the
+/// test holds as long as the stream.
+async fn retried(model: &str, replies: Vec<Reply>) -> (TestHost, PredictionStream) {
     let (host, server) = (host().await, lm_server().await);
     server.script(model, replies);
     let program = question(&host, model).await;
     let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
-    retry.layer(program.streaming()).oneshot(ask("?")).await
+    let stream = retry.layer(program.streaming()).oneshot(ask("?")).await;
+    (host, stream.unwrap())
 }
 
 #[tokio::test]
@@ -151,7 +153,7 @@ async fn a_failure_before_the_first_event_is_tried_again() {
         Reply::content(ANSWER).error_after(0, 500),
         Reply::content(ANSWER),
     ];
-    let stream = retried("stream-retried", replies).await.unwrap();
+    let (_host, stream) = retried("stream-retried", replies).await;
     let read = read(stream).await;
     assert_eq!(read.answer(), "four [[it]] is");
     assert_eq!(read.text(1, "answer"), "four [[it]] is");
@@ -165,7 +167,7 @@ async fn a_failure_after_the_first_event_is_not_tried_again() {
         Reply::content(ANSWER).error_after(6, 503),
         Reply::content(ANSWER),
     ];
-    let stream = retried("stream-not-retried", replies).await.unwrap();
+    let (_host, stream) = retried("stream-not-retried", replies).await;
     let read = read(stream).await;
     assert_eq!(read.error().kind(), ErrorKind::LmUnavailable, "{read:?}");
     assert_eq!(read.partial(), json!({"answer": "four"}));
@@ -194,12 +196,12 @@ async fn an_answer_that_was_there_in_time_is_read_after_the_deadline() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("stream-in-time", Reply::content(ANSWER));
     let program = question(&host, "stream-in-time").await;
-    let layers = ServiceBuilder::new().layer(DeadlineLayer::new(Duration::from_secs(4)));
+    let layers = ServiceBuilder::new().layer(DeadlineLayer::new(8 * SECOND));
     let stream = layers.service(program.streaming()).oneshot(ask("?")).await;
     let mut stream = stream.unwrap();
     stream.next().await.expect("an event").expect("a text");
     eventually("its permit", || program.in_flight() == 0).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(9 * SECOND).await;
     assert!(stream.prediction().await.is_ok());
 }
 

@@ -39,12 +39,20 @@ async fn a_custom_root_certificate_is_configured_on_the_http_client() {
     let answer = qa.clone().oneshot(ask("?")).await.unwrap();
     assert_eq!(answer.outputs["answer"], "in private");
 
-    let request = ask("?").with_deadline(Deadline::within(Duration::from_secs(1)));
-    let error = qa.oneshot(request).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Deadline);
+    // On a busy machine a deadline may pass before the request is sent.
+    for limit in [1, 4, 16].map(Duration::from_secs) {
+        let request = ask("?").with_deadline(Deadline::within(limit));
+        let error = qa.clone().oneshot(request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadline);
+        if server.requests("private").len() > 1 {
+            break;
+        }
+    }
     let seen = server.wait_for("private", |all| {
-        all.iter().all(|request| request.ended().is_some())
+        all.len() > 1 && all.iter().all(|request| request.ended().is_some())
     });
     let outcomes: Vec<_> = seen.await.unwrap().iter().map(|r| r.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Answered, Outcome::ClientGone]);
+    assert_eq!(outcomes[0], Outcome::Answered);
+    let gone = |outcome: &Outcome| *outcome == Outcome::ClientGone;
+    assert!(outcomes[1..].iter().all(gone), "{outcomes:?}");
 }
