@@ -30,7 +30,7 @@ const CLIENTS: usize = 4;
 const SLOWER: u32 = 5;
 const LATER: Duration = Duration::from_millis(250);
 /// What only a server that stands still takes, on any machine.
-const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(15);
 /// How much memory the server may take for each hostile client, in KiB.
 const MEMORY: u64 = 16 << 10;
 /// How much for one that sends JSON of many small values, which serde reads into 32 bytes each.

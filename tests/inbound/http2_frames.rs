@@ -105,6 +105,12 @@ impl Frames {
         next(&mut self.reader).await
     }
 
+    /// The writer, and a future that reads to the end of the connection.
+    pub(crate) fn split(self) -> (OwnedWriteHalf, impl Future<Output = ConnectionEnd>) {
+        let Self { mut reader, writer } = self;
+        (writer, async move { end(&mut reader).await })
+    }
+
     /// Reads to the end of the connection.
     pub(crate) async fn end(self) -> ConnectionEnd {
         // The server may wait for the client to close its side too.

@@ -203,7 +203,7 @@ async fn the_layers_of_tower_and_tower_http_fit_among_ours() {
         .cancellable()
         .layer(LoadShedLayer::new())
         .layer(ConcurrencyLimitLayer::new(8))
-        .layer(TowerTimeoutLayer::new(Duration::from_millis(200)))
+        .layer(TowerTimeoutLayer::new(secs(2)))
         .layer(TraceLayer::new_for_grpc())
         .attempt_timeout(SOON)
         .into_inner();
@@ -231,7 +231,7 @@ async fn layers_around_a_channel_stop_the_call_and_its_server() {
     let stack = ServiceBuilder::new()
         .layer(TrackLayer::new(tracker.clone()))
         .layer(DeadlineLayer::new(SOON))
-        .layer(TimeoutLayer::new(Duration::from_millis(200)))
+        .layer(TimeoutLayer::new(secs(2)))
         .layer(TraceLayer::new_for_grpc())
         .map_err(BoxError::from)
         .service(channel(address).await);

@@ -154,13 +154,14 @@ async fn a_flood_whose_answers_are_not_read_is_closed() {
 #[tokio::test]
 async fn a_slow_reader_is_not_closed() {
     let (app, _kept) = large();
-    let mut server = Server::unread(app, secs(2)).await;
+    // Shorter than all of the answer takes, and far longer than the time between two parts.
+    let mut server = Server::unread(app, secs(4)).await;
     let mut client = server.send("GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await;
     until(&mut client, "\r\n\r\n").await;
     let mut part = vec![0; LARGE / 64];
     for _ in 0..64 {
         client.read_exact(&mut part).await.expect("more");
-        sleep(Duration::from_millis(70)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     drop(client);
     server.stop();

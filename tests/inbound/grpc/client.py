@@ -11,6 +11,8 @@ import grpc
 
 address, path, request, timeout, what = sys.argv[1:]
 with grpc.insecure_channel(address) as channel:
+    # The limit of the call is not to be used up by the connection.
+    grpc.channel_ready_future(channel).result(timeout=60)
     if what == "stream":
         call = channel.unary_stream(path, request_serializer=None, response_deserializer=None)
         events = call(bytes.fromhex(request), timeout=float(timeout) or None)

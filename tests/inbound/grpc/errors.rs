@@ -20,7 +20,7 @@ use tower_dspy::{
     },
 };
 
-use super::{LONG, Node, SOON, secs, seen, why};
+use super::{LONG, Node, SOON, connected, secs, seen, why};
 
 /// What the client of a program that fails so gets.
 async fn sent(error: impl Into<Error>) -> Error {
@@ -253,9 +253,9 @@ async fn a_limit_of_the_server_is_an_attempt_timeout_to_its_client() {
 /// ends the call by what it was told, and its answer still arrives.
 #[tokio::test]
 async fn the_clients_deadline_ends_a_sleeping_program() {
-    let mock = MockDspy::new([Reply::hang()]);
+    let mock = MockDspy::new([Reply::answer("blue"), Reply::hang()]);
     let node = Node::of(&mock).await;
-    let client = node.client().with_reserve(LONG - secs(2));
+    let client = connected(&node).await.with_reserve(LONG - secs(3));
     let request = why().with_deadline(Deadline::within(LONG));
     let Err(Error::Elapsed(elapsed)) = client.oneshot(request).await else {
         panic!("another error");
@@ -267,14 +267,14 @@ async fn the_clients_deadline_ends_a_sleeping_program() {
 /// The same without a reserve: whoever is first, it is the deadline.
 #[tokio::test]
 async fn a_passed_deadline_is_the_same_error_whether_client_or_server_sees_it_first() {
-    let mock = MockDspy::new([Reply::hang()]);
+    let mock = MockDspy::new([Reply::answer("blue"), Reply::hang()]);
     let node = Node::of(&mock).await;
     let stack = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(Duration::from_secs(1)))
-        .service(node.client());
+        .layer(DeadlineLayer::new(secs(3)))
+        .service(connected(&node).await);
     let error = stack.oneshot(why()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
-    seen(&mock, |calls| calls.len() == 1 && !calls[0].in_flight).await;
+    seen(&mock, |calls| calls.len() == 2 && !calls[1].in_flight).await;
 }
 
 /// A server that knows nothing of this crate is read by its code.

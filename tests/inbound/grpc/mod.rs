@@ -18,6 +18,7 @@ use tonic::{
     service::Routes,
     transport::{Channel, Endpoint},
 };
+use tower::ServiceExt;
 use tower_dspy::{
     InboundLayer, PredictRequest, Shutdown,
     inbound::tonic::{Programs, health, reflection},
@@ -107,6 +108,13 @@ impl Node {
 
 fn why() -> PredictRequest {
     PredictRequest::new(json!({"question": "why"}))
+}
+
+/// A client whose connection is there, so that the limit of its next call is not used up by it.
+async fn connected(node: &Node) -> ProgramClient<Channel> {
+    let client = node.client();
+    client.clone().oneshot(why()).await.unwrap();
+    client
 }
 
 /// Waits until the mock's record looks so.

@@ -22,7 +22,7 @@ use tower_dspy::{
     testing::mock::{MockDspy, Reply},
 };
 
-use super::{LONG, Node, SOON, secs, seen, why};
+use super::{LONG, Node, SOON, connected, secs, seen, why};
 
 /// The program `qa`, which streams.
 async fn streaming(mock: &MockDspy) -> Node {
@@ -228,10 +228,10 @@ async fn a_cancelled_token_ends_the_stream_on_both_sides() {
 #[tokio::test]
 async fn the_deadline_is_that_of_the_whole_stream() {
     // The server ends it, and its status arrives.
-    let mock = MockDspy::new([stalls(), stalls()]);
+    let mock = MockDspy::new([Reply::answer("blue"), stalls(), stalls()]);
     let node = streaming(&mock).await;
-    let client = node.client();
-    let late = client.clone().with_reserve(LONG - secs(2)).streaming();
+    let client = connected(&node).await;
+    let late = client.clone().with_reserve(LONG - secs(3)).streaming();
     let request = why().with_deadline(Deadline::within(LONG));
     let (text, end) = read(late.oneshot(request).await.unwrap()).await;
     assert_eq!(
@@ -240,7 +240,7 @@ async fn the_deadline_is_that_of_the_whole_stream() {
     );
     assert_eq!(mock.stopped(), [Cause::Deadline]);
 
-    // Both sides end it at the same time, on a connection that is there.
+    // Both sides end it at the same time.
     let request = why().with_deadline(Deadline::within(secs(3)));
     let stream = client.streaming().oneshot(request).await.unwrap();
     let (text, end) = read(stream).await;
@@ -248,7 +248,7 @@ async fn the_deadline_is_that_of_the_whole_stream() {
         (&*text, end.unwrap_err().kind()),
         ("bl", ErrorKind::Deadline)
     );
-    seen(&mock, |calls| !calls[1].in_flight).await;
+    seen(&mock, |calls| !calls[2].in_flight).await;
 }
 
 #[tokio::test]
