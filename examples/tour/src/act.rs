@@ -10,7 +10,7 @@ use crate::{
     stage::{SETTLE, Stage, Trouble, count},
 };
 
-/// How long a scene waits for what its naive calls left behind, before it ends that.
+/// How long a scene waits at least for what its naive calls left behind, before it ends that.
 const NAIVE_SETTLES: Duration = Duration::from_secs(8);
 
 /// One scene's telling.
@@ -147,7 +147,9 @@ impl<'a> Act<'a> {
 
     /// Waits until the work of the naive calls so far has ended.
     pub(crate) async fn end_naive(&mut self) {
-        self.calls.end_left_behind(NAIVE_SETTLES).await;
+        // What the scripted LM answers too late comes sooner.
+        let most = NAIVE_SETTLES.max(10 * self.stage.short());
+        self.calls.end_left_behind(most).await;
     }
 
     /// Claims that something is so, and says whether it is.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -20,6 +20,8 @@ Options:
                   http://127.0.0.1:8000/v1, in place of the scripted one
   --model NAME    its model; goes with --lm
   --key-env VAR   the environment variable that holds its key
+  --limit MS      the limit of most calls, in milliseconds; by default 300, and 50 with
+                  --lm. A busy machine may need more, and the tour then takes longer
   --report PATH   where the tour writes the timelines of its calls; by default
                   target/tour/report.html, or tour/report.html among the
                   temporary files of the system where there is no target
@@ -32,6 +34,8 @@ RUST_LOG=debug shows what happens inside, on stderr.";
 pub(crate) struct Args {
     pub(crate) command: Command,
     pub(crate) lm: Option<RealLm>,
+    /// `None`: the usual limit.
+    pub(crate) limit: Option<Duration>,
     /// `None`: the usual place.
     pub(crate) report: Option<PathBuf>,
 }
@@ -57,19 +61,25 @@ impl Args {
     /// Reads the arguments.
     pub(crate) fn parse(mut parser: Parser) -> Result<Self, lexopt::Error> {
         let mut command = Command::Tour;
-        let (mut url, mut model, mut key_env, mut report) = (None, None, None, None);
+        let (mut url, mut model, mut key_env) = (None, None, None);
+        let (mut limit, mut report) = (None, None);
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Short('h') | Arg::Long("help") => {
                     return Ok(Self {
                         command: Command::Help,
                         lm: None,
+                        limit: None,
                         report: None,
                     });
                 }
                 Arg::Long("lm") => url = Some(parser.value()?.string()?),
                 Arg::Long("model") => model = Some(parser.value()?.string()?),
                 Arg::Long("key-env") => key_env = Some(parser.value()?.string()?),
+                Arg::Long("limit") => {
+                    let ms: NonZeroU32 = parser.value()?.parse()?;
+                    limit = Some(Duration::from_millis(ms.get().into()));
+                }
                 Arg::Long("report") => report = Some(parser.value()?.into()),
                 Arg::Value(value) if value == "doctor" && command == Command::Tour => {
                     command = Command::Doctor;
@@ -96,6 +106,7 @@ impl Args {
         Ok(Self {
             command,
             lm,
+            limit,
             report,
         })
     }

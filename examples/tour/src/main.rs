@@ -86,13 +86,13 @@ async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Troubl
         }
         Command::Doctor => doctor::run(args.lm, started).await,
         Command::Picture(folder) => {
-            let stage = set_up(None, started).await?;
+            let stage = set_up(None, args.limit, started).await?;
             picture::make(&stage, &folder).await?;
             true
         }
         Command::Tour => {
             let report = args.report.unwrap_or_else(default_path);
-            tour(args.lm, &report, started).await?
+            tour(args.lm, args.limit, &report, started).await?
         }
     };
     Ok(if well {
@@ -104,11 +104,12 @@ async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Troubl
 
 async fn tour(
     lm: Option<RealLm>,
+    limit: Option<Duration>,
     report: &Path,
     started: impl FnOnce(&Host),
 ) -> Result<bool, Trouble> {
     prepare(report)?;
-    let stage = &set_up(lm, started).await?;
+    let stage = &set_up(lm, limit, started).await?;
 
     let verdicts = [
         Act::play(stage, 1, "A simple timeout", timeout::play).await,
@@ -165,12 +166,16 @@ async fn tour(
 }
 
 /// Starts Python and the LM.
-async fn set_up(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<Stage, Trouble> {
+async fn set_up(
+    lm: Option<RealLm>,
+    limit: Option<Duration>,
+    started: impl FnOnce(&Host),
+) -> Result<Stage, Trouble> {
     let env = make_venv().await?;
     let step = Step::begin("starting Python and importing DSPy");
     let host = start_host(&env).await?;
     started(&host);
-    let stage = Stage::new(host, lm).await?;
+    let stage = Stage::new(host, lm, limit).await?;
     step.done();
     println!("DSPy {} and {}\n", env.dspy_version(), stage.lm_name());
     Ok(stage)

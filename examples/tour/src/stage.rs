@@ -22,8 +22,9 @@ use crate::{args::RealLm, report::Report};
 pub(crate) type Trouble = Box<dyn StdError + Send + Sync>;
 
 /// How long after its caller's outcome a request may still be seen at the LM, and a call in Python:
-/// far more than either needs, for machines that are busy with something else.
-pub(crate) const SETTLE: Duration = Duration::from_millis(250);
+/// far more than either needs, for machines that are busy with something else. Whoever waits for the end
+/// sees it at once, and what is not stopped goes on for longer.
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 
 /// A question that takes any LM a while.
 pub(crate) const LONG: &str = "Tell the history of the lighthouse in three thousand words.";
@@ -31,8 +32,9 @@ pub(crate) const LONG: &str = "Tell the history of the lighthouse in three thous
 /// A question with a short answer.
 pub(crate) const SHORT: &str = "In one sentence, why is the sky blue?";
 
-/// The least that [`Stage::short`] is with the scripted LM.
+/// [`Stage::short`] where nothing else was asked for: with the scripted LM at least, and with a real one.
 const SHORT_LIMIT: Duration = Duration::from_millis(300);
+const REAL_SHORT_LIMIT: Duration = Duration::from_millis(50);
 
 /// The slowest pace that the limits go along with.
 const MOST_PACE: Duration = Duration::from_millis(200);
@@ -75,21 +77,25 @@ pub(crate) async fn start_host(env: &PythonEnv) -> Result<Host, StartError> {
 }
 
 impl Stage {
-    /// The stage with the LM `real`, or a scripted one.
-    pub(crate) async fn new(host: Host, real: Option<RealLm>) -> Result<Self, Trouble> {
-        let lm = match real {
-            Some(real) => LmSide::Real(real),
-            None => LmSide::Scripted(ScriptedLm::start().await?),
+    /// The stage with the LM `real`, or a scripted one, and with this for its [short](Self::short) limit.
+    pub(crate) async fn new(
+        host: Host,
+        real: Option<RealLm>,
+        limit: Option<Duration>,
+    ) -> Result<Self, Trouble> {
+        let (lm, usual) = match real {
+            Some(real) => (LmSide::Real(real), REAL_SHORT_LIMIT),
+            None => (LmSide::Scripted(ScriptedLm::start().await?), SHORT_LIMIT),
         };
         let mut stage = Self {
             host,
             lm,
-            short: Duration::from_millis(50),
+            short: limit.unwrap_or(usual),
             orphans: AtomicUsize::new(0),
             report: Report::default(),
         };
         if stage.scripted().is_some() {
-            stage.short = SHORT_LIMIT.max(10 * stage.pace().await?);
+            stage.short = stage.short.max(10 * stage.pace().await?);
         }
         Ok(stage)
     }

@@ -27,7 +27,7 @@ const WORDS: usize = 30;
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     requests: usize,
-    /// Still at work a settling time after the caller had given up.
+    /// Answered to their end after the caller had given up.
     went_on: usize,
     /// Tokens produced after the caller had given up.
     for_nobody: usize,
@@ -75,10 +75,7 @@ pub(crate) async fn print(stage: &Stage) -> Result<bool, Trouble> {
         );
     }
     println!();
-    println!(
-        "   went on            the LM was still at work {} after the caller gave up",
-        time(SETTLE)
-    );
+    println!("   went on            the LM wrote its answer to the end after the caller gave up");
     println!("   tokens for nobody  produced after the caller gave up");
     println!(
         "   naive              tokio::time::timeout around a detached task, which goes on as the"
@@ -105,7 +102,7 @@ async fn run_naive(
         let naive = calls.ask_naively(NAIVE, program.clone(), request, sleep(limit));
         callers.spawn(async move { (n, naive.await.ended) });
     }
-    look(lm, "table-naive", callers).await
+    look(lm, "table-naive", callers, limit).await
 }
 
 async fn run_ours(
@@ -123,7 +120,7 @@ async fn run_ours(
         let ours = ask(service.clone(), question(&numbered(n)));
         callers.spawn(async move { (n, ours.await.ended) });
     }
-    look(lm, "table-ours", callers).await
+    look(lm, "table-ours", callers, limit).await
 }
 
 /// A question that says which caller asked it.
@@ -131,11 +128,12 @@ fn numbered(n: usize) -> String {
     format!("[{n}] {LONG}")
 }
 
-/// Waits for the callers, then for the LM, and compares.
+/// Waits for the callers, for requests that are late by `latest`, then for the LM, and compares.
 async fn look(
     lm: &ScriptedLm,
     model: &str,
     mut callers: JoinSet<(usize, Instant)>,
+    latest: Duration,
 ) -> Result<Seen, Trouble> {
     let mut gave_up = Vec::new();
     while let Some(caller) = callers.join_next().await {
@@ -143,7 +141,7 @@ async fn look(
     }
     // What was given up on its way to the LM may never come there.
     if let Some(last) = gave_up.iter().map(|(_, ended)| *ended).max() {
-        sleep_until(last + SETTLE).await;
+        sleep_until(last + latest).await;
     }
     let records = lm
         .wait_for(model, |records| {
@@ -160,7 +158,7 @@ async fn look(
         let Some((_, ended)) = callers.find(|(n, _)| prompt.contains(&format!("[{n}] "))) else {
             return Err("the LM got a question that nobody asked".into());
         };
-        seen.went_on += usize::from(record.running_at(*ended + SETTLE));
+        seen.went_on += usize::from(record.finished.is_some_and(|end| end > *ended));
         seen.for_nobody += record.tokens_after(*ended);
     }
     Ok(seen)

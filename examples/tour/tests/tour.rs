@@ -10,6 +10,9 @@ use tower_dspy::{
     testing::scripted_lm::{Reply, ScriptedLm},
 };
 
+/// The milliseconds in which calls reach the LM on a busy machine too.
+const LIMIT: &str = "1000";
+
 fn run(args: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tower-dspy-tour"))
         .args(args)
@@ -36,7 +39,7 @@ fn make_venv() {
 fn thirteen_scenes_are_ok_and_no_request_is_left_behind() {
     let report = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/report.html");
     let _ = fs::remove_file(report);
-    let (output, shown) = run(&["--report", report]);
+    let (output, shown) = run(&["--limit", LIMIT, "--report", report]);
     assert!(output.status.success(), "{shown}");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<_> = stdout.lines().collect();
@@ -138,8 +141,8 @@ async fn a_real_model_whose_answers_do_not_parse_is_not_called_wrong() {
     lm.script("small", Reply::content("I cannot say."));
     let report = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/unparsed.html");
     let (url, model) = (lm.base_url().to_owned(), "small");
-    let args = ["--lm", &url, "--model", model, "--report", report];
-    let (output, shown) = run(&args);
+    let real = ["--lm", &url, "--model", model];
+    let (output, shown) = run(&[&real[..], &["--limit", LIMIT, "--report", report]].concat());
     assert!(output.status.success(), "{shown}");
     assert!(!shown.contains("WRONG"), "{shown}");
     assert!(
@@ -161,7 +164,7 @@ async fn a_real_model_whose_answers_do_not_parse_is_not_called_wrong() {
 fn the_picture_is_written_for_light_and_dark_pages_from_measured_times() {
     let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/picture");
     let _ = fs::remove_dir_all(folder);
-    let (output, shown) = run(&["picture", folder]);
+    let (output, shown) = run(&["picture", folder, "--limit", LIMIT]);
     assert!(output.status.success(), "{shown}");
     for theme in ["light", "dark"] {
         let svg = fs::read_to_string(format!("{folder}/timeline-{theme}.svg")).expect("a picture");
@@ -217,6 +220,8 @@ fn what_it_does_not_know_is_an_error_with_the_usage() {
         &["--nonsense"],
         &["--lm", "http://127.0.0.1:9"],
         &["--model", "m"],
+        &["--limit", "0"],
+        &["--limit", "soon"],
         &["picture"],
         &[
             "picture",

@@ -89,7 +89,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     );
     if act.lm_let_go("batch", ended).await.is_some() {
         // Also what would come later, were there anything that went on.
-        sleep_until(ended + SETTLE).await;
+        sleep_until(ended + stage.short()).await;
         let records = stage.scripted().map(|lm| lm.requests("batch"));
         let records = records.unwrap_or_default();
         let of = |outcome| records.iter().filter(|of| of.outcome == outcome).count();

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let slow = Reply::answer("too late").delay(4 * stage.short());
-    let program = stage.answerer("cancel-naive", slow.clone()).await?;
+    let program = stage.answerer("cancel-naive", slow).await?;
     // An aborted caller: nothing tells Python.
     let at_work = async { drop(stage.at_work("cancel-naive").await) };
     let naive = act
@@ -26,7 +26,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     let service = ServiceBuilder::new()
         .cancellable()
-        .service(stage.answerer("cancel", slow).await?);
+        .service(stage.answerer("cancel", Reply::hang()).await?);
     let service = act.calls.tracked(OURS, service);
 
     let token = CancellationToken::new();

@@ -6,7 +6,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tower::ServiceBuilder;
 use tower_dspy::{
-    Deadline, DeadlineLayer, Error, ErrorKind, PredictRequest, Stage, testing::scripted_lm::Reply,
+    Deadline, DeadlineLayer, Error, ErrorKind, Lm, PredictRequest, Stage,
+    testing::scripted_lm::Reply,
 };
 
 use crate::{
@@ -26,10 +27,15 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = 3 * stage.short();
     // Two steps fit, the third does not.
-    let reply = Reply::echo().delay(stage.short() * 7 / 6);
-    ask_all_naively(act, limit, reply.clone()).await?;
+    let script = |third| {
+        let step = Reply::echo().delay(stage.short());
+        [step.clone(), step, third]
+    };
+    let too_late = Reply::echo().delay(limit);
+    let lm = stage.lm("deadline-naive", script(too_late));
+    ask_all_naively(act, limit, lm).await?;
 
-    let lm = stage.lm("deadline", reply);
+    let lm = stage.lm("deadline", script(Reply::hang()));
     let mut steps = Vec::new();
     for (signature, takes, gives) in STEPS {
         let program = stage.host.load(signature).lm(lm.clone()).await?;
@@ -100,8 +106,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 }
 
 /// The same steps with one `timeout` around them: the step that it passes in goes on.
-async fn ask_all_naively(act: &mut Act<'_>, limit: Duration, reply: Reply) -> Result<(), Trouble> {
-    let lm = act.stage.lm("deadline-naive", reply);
+async fn ask_all_naively(act: &mut Act<'_>, limit: Duration, lm: Lm) -> Result<(), Trouble> {
     let mut programs = Vec::new();
     for (signature, takes, _) in STEPS {
         let program = act.stage.host.load(signature).lm(lm.clone()).await?;

@@ -18,9 +18,11 @@ use crate::{
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
+    let short = act.stage.short();
+    // Its outcome, and a look at what still runs, come while it cleans up.
     let hasty = Cleanup {
         notebook: "hasty",
-        takes: Duration::from_millis(1000),
+        takes: Duration::from_millis(1000).max(2 * short),
         grace: Duration::from_millis(200),
     };
     hasty.cancel_naively(act).await?;
@@ -32,8 +34,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     let patient = Cleanup {
         notebook: "patient",
-        takes: Duration::from_millis(200),
-        grace: Duration::from_secs(5),
+        takes: Duration::from_millis(200).max(short),
+        grace: Duration::from_secs(5).max(10 * short),
     };
     let waited = patient.cancel(act, &program).await?;
     let closed = patient.state(&state).await?;
@@ -149,7 +151,7 @@ impl Cleanup {
         if let Some(records) = act.lm_let_go("grace", cancelled).await {
             let left = left_after(&records, cancelled);
             act.check(
-                left.is_some(),
+                left.is_some_and(|left| left < self.takes),
                 "the LM's connection closes before the clean-up is over",
             );
         }

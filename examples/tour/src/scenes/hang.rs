@@ -23,17 +23,16 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .ask_naively(NAIVE, program.clone(), question(LONG), sleep(limit))
         .await;
     // A real LM does answer, some time.
-    let settle = if stage.scripted().is_some() {
-        SETTLE
-    } else {
-        limit
+    let later = match stage.scripted() {
+        Some(_) => 2 * limit,
+        None => limit,
     };
-    sleep_until(naive.ended + settle).await;
+    sleep_until(naive.ended + later).await;
     let in_python = stage.host.stats().running;
     act.say(format_args!(
         "tokio::time::timeout gave up after {}; {} later Python still works for nobody.",
         time(naive.took),
-        time(settle)
+        time(later)
     ));
     act.check(
         naive.given_up && in_python == 1 && program.in_flight() == 1,

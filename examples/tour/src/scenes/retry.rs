@@ -26,12 +26,13 @@ const RETRIES: u32 = 2;
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
-    let script = [
-        Reply::answer("too late").delay(4 * limit),
-        Reply::answer("Rayleigh scattering").delay(limit / 2),
-    ];
+    let script = |first| {
+        let second = Reply::answer("Rayleigh scattering").delay(Duration::from_millis(20));
+        [first, second]
+    };
     // Given up and asked again: the first one goes on beside the second.
-    let program = stage.answerer("retry-naive", script.clone()).await?;
+    let too_late = Reply::answer("too late").delay(4 * limit);
+    let program = stage.answerer("retry-naive", script(too_late)).await?;
     for _ in 0..2 {
         let asked = act
             .calls
@@ -47,13 +48,14 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let attempts = Arc::new(AtomicUsize::new(0));
     let counter = attempts.clone();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RETRIES).with_backoff(Backoff::fixed(Duration::from_millis(50))))
+        // The LM sees the first one leave within the pause, also on a busy machine.
+        .layer(RetryLayer::new(RETRIES).with_backoff(Backoff::fixed(limit)))
         .attempt_timeout(limit)
         .map_request(move |request: PredictRequest| {
             counter.fetch_add(1, Ordering::Relaxed);
             request
         })
-        .service(stage.answerer("retry", script).await?);
+        .service(stage.answerer("retry", script(Reply::hang())).await?);
     let service = act.calls.tracked(OURS, service);
 
     let asked = ask(service, question(LONG)).await;

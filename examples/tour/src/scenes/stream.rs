@@ -1,6 +1,6 @@
 //! A stream whose reader leaves: the usual way, and ours.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use futures_util::{StreamExt, TryFutureExt};
 use tokio::{
@@ -24,10 +24,13 @@ use crate::{
 /// The reader leaves after so many pieces of the answer.
 const PIECES: usize = 10;
 const WORDS: usize = 60;
+/// Of an answer that would go on for longer than [`SETTLE`] when its reader has left.
+const MANY_WORDS: usize = 300;
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
-    let slow = Reply::answer(vec!["word"; WORDS].join(" ")).drip(Duration::from_millis(20));
+    let answer = |words| Reply::answer(vec!["word"; words].join(" ")).drip(stage.short() / 12);
+    let slow = answer(WORDS);
 
     if let Some(lm) = stage.scripted() {
         lm.script("stream-naive", slow.clone());
@@ -55,7 +58,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     }
 
     // The same in this process: a detached task reads the stream to its end.
-    let program = stage.answerer("stream-detached", slow.clone()).await?;
+    let program = stage.answerer("stream-detached", slow).await?;
     let program = program.streaming();
     let reads = service_fn(move |request| {
         let stream = program.clone().oneshot(request);
@@ -71,8 +74,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     // What follows looks at all that runs in Python.
     act.end_naive().await;
 
-    let program = stage.answerer("stream", slow).await?.streaming();
-    let program = act.calls.tracked(OURS, program);
+    let program = stage.answerer("stream", answer(MANY_WORDS)).await?;
+    let program = act.calls.tracked(OURS, program.streaming());
     let mut answer = program.oneshot(question(LONG)).await?;
     let mut pieces = 0;
     while pieces < PIECES {

@@ -14,7 +14,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
     let slow = Reply::answer("too late").delay(4 * limit);
-    let program = stage.answerer("timeout-naive", slow.clone()).await?;
+    let program = stage.answerer("timeout-naive", slow).await?;
     let naive = act
         .calls
         .ask_naively(NAIVE, program, question(LONG), sleep(limit))
@@ -24,7 +24,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     let service = ServiceBuilder::new()
         .attempt_timeout(limit)
-        .service(stage.answerer("timeout", slow).await?);
+        .service(stage.answerer("timeout", Reply::hang()).await?);
     let asked = ask(act.calls.tracked(OURS, service), question(LONG)).await;
     act.say(format_args!(
         "A slow LM and a limit of {}: stopped after {}.",
