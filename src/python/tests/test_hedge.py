@@ -132,8 +132,8 @@ async def test_no_further_member_is_asked_once_a_hedge_within_a_fallback_has_sho
 async def test_the_second_member_is_not_asked_once_the_first_has_content(target):
     head, *begun = streamed(as_chat(answer="yes"))
     # It begins at once, and then is silent for longer than the second would wait.
-    host = RaceHost(lm1=[head, *begun[1:4], 3.0, *begun[4:]], lm2=WHOLE)
-    call, answer = await predict(load(target, lm=hedge(member(1), member(2), after=2.0)))
+    host = RaceHost(lm1=[head, *begun[1:4], 6.0, *begun[4:]], lm2=WHOLE)
+    call, answer = await predict(load(target, lm=hedge(member(1), member(2), after=5.0)))
     assert answer == {"answer": "yes"} and call.text(1) == as_chat(answer="yes")
     assert host.asked == [1]
 

@@ -80,8 +80,11 @@ def test_without_the_patch_dspy_shows_progress_bars(capfd, monkeypatch, run):
 
 
 class RunsLong(dspy.Module):
-    def __init__(self) -> None:
+    """Takes so many seconds, or until it is run a second time."""
+
+    def __init__(self, seconds: float) -> None:
         super().__init__()
+        self.seconds = seconds
         self.runs = 0
         self.again = threading.Event()
 
@@ -89,15 +92,15 @@ class RunsLong(dspy.Module):
         self.runs += 1
         if self.runs > 1:
             self.again.set()
-        # DSPy looks for items that take long once a second.
-        self.again.wait(1.5)
+        self.again.wait(self.seconds)
 
 
-@pytest.mark.parametrize(("patched", "runs"), [(True, 1), (False, 2)])
-def test_an_item_that_takes_long_is_not_run_a_second_time(monkeypatch, patched, runs):
+# DSPy looks for items that take long once a second.
+@pytest.mark.parametrize(("patched", "seconds", "runs"), [(True, 1.5, 1), (False, 30, 2)])
+def test_an_item_that_takes_long_is_not_run_a_second_time(monkeypatch, patched, seconds, runs):
     if not patched:
         monkeypatch.setattr(ParallelExecutor, "execute", inspect.unwrap(ParallelExecutor.execute))
-    long = RunsLong()
+    long = RunsLong(seconds)
     dspy.Parallel(num_threads=2, timeout=0.1)([(long, {})])
     assert long.runs == runs
 

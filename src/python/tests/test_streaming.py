@@ -277,16 +277,20 @@ async def test_lone_surrogates_arrive_as_replacement_characters():
 
 async def test_a_program_may_be_cancelled_by_itself_in_mid_stream():
     host = StreamHost(lambda _: [("head", 200, SSE), ("chunk", chunk({"content": "so f"}))])
+    call = StreamCall()
 
     async def gives_up(question: str) -> dspy.Prediction:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(dspy.Predict("question -> answer").acall(question="?"), 0.05)
+        asking = asyncio.create_task(dspy.Predict("question -> answer").acall(question="?"))
+        await eventually(lambda: call.of("text"))
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
         tower_dspy.status("gave up")
         return dspy.Prediction(answer="none")
 
     loaded = load("question -> answer")
     loaded.call = gives_up
-    call, answer = await predict(loaded)
+    _, answer = await predict(loaded, call)
     assert answer == {"answer": "none"}
     assert call.kinds(1) == ["begin", "text", "restart"]
     assert call.sent[-1] == ("status", None, {"message": "gave up"})

@@ -5,7 +5,7 @@ from itertools import repeat
 from operator import call
 
 import pytest
-from blocked import LONG, blocked
+from blocked import LONG, blocked, is_blocked, until
 from conftest import running
 
 from tower_dspy import interrupt, thread_signal
@@ -118,8 +118,7 @@ def test_a_wait_that_stays_is_looked_at_less_often(monkeypatch):
     lock = threading.Lock()
     lock.acquire()
     with running(lock.acquire) as run:
-        while not run._running:
-            pass
+        assert until(lambda: is_blocked(run))
         assert run.interrupt()
         for _ in range(200):
             end_waits()

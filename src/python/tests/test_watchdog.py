@@ -41,11 +41,14 @@ def give_up_later(call, seconds: float) -> None:
 
 async def test_code_that_blocks_the_loop_is_reported_with_its_program_and_call(watched):
     target = watched.function("blockers:blocks")
-    call = watched.start(target, seconds=0.5)
+    call = watched.start(target, seconds=2)
     await call.ended()
-    frames, program, seen = watched.host.reports[-1]
-    assert frames[0].endswith(" blocks") and "blockers.py:" in frames[0]
-    assert (program, seen) == ("blockers:blocks", call)
+    # On a busy machine other code of the loop is reported as well.
+    held = [report for report in watched.host.reports if report[0][0].endswith(" blocks")]
+    assert held
+    for frames, program, seen in held:
+        assert "blockers.py:" in frames[0]
+        assert (program, seen) == ("blockers:blocks", call)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.5])
@@ -63,7 +66,9 @@ async def test_an_import_on_a_thread_that_holds_the_loop_up_for_a_moment_is_not_
     await asyncio.sleep(0.1)
     released.set()
     await eventually(lambda: load.description or load.fault)
-    assert bool(watched.host.reports) == (seconds > LATE_WHILE_LOADING)
+    # Those of the callback: on a busy machine the tasks of this loop are reported as well.
+    held = [frames for frames, *_ in watched.host.reports if "asyncio/events.py:" in frames[0]]
+    assert bool(held) == (seconds > LATE_WHILE_LOADING)
 
 
 async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):
