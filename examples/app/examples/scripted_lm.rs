@@ -14,7 +14,7 @@ async fn main() -> std::io::Result<()> {
         ("confidence", "0.9"),
     ]);
     let lm = ScriptedLm::start().await?;
-    lm.script("gpt-4o-mini", reply.drip(Duration::from_millis(50)));
+    lm.script("gpt-4o-mini", reply.drip(Duration::from_millis(100)));
     let url = lm.base_url();
     println!("export OPENAI_API_KEY=none OPENAI_BASE_URL={url}; cargo run");
     tokio::signal::ctrl_c().await

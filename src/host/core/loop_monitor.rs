@@ -171,8 +171,12 @@ mod tests {
         assert_eq!(frame(&monitor), None);
         monitor.report(&report());
         assert_eq!(frame(&monitor).as_deref(), Some("slow.py:12 match"));
-        monitor.beat();
-        assert_eq!(monitor.health(), Health::Ready);
+        // The thread may be stopped for too long after one beat, but not after each.
+        let is_ready = |_| {
+            monitor.beat();
+            monitor.health() == Health::Ready
+        };
+        assert!((0..100).any(is_ready));
         let_it_be_late();
         assert_eq!(frame(&monitor), None);
     }
@@ -182,8 +186,11 @@ mod tests {
         let_it_be_late();
         let monitor = LoopMonitor::default();
         assert!(!monitor.gil_held());
-        monitor.pulse();
-        assert!(!monitor.gil_held());
+        let is_free = |_| {
+            monitor.pulse();
+            !monitor.gil_held()
+        };
+        assert!((0..100).any(is_free));
         let_it_be_late();
         assert!(monitor.gil_held());
     }

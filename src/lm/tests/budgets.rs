@@ -233,9 +233,7 @@ async fn a_whole_answer_without_counts_is_charged_by_its_length() {
 #[tokio::test]
 async fn a_request_that_no_connection_took_costs_nothing() {
     let budget = tokens(1000);
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", unused.local_addr().expect("an address"));
-    drop(unused);
+    let (_bound, url) = nowhere();
     let (request, log) = with_log(ask(&url, &budget));
     let failure = run(&connect(&priced(lm_at(&url))), request).await;
     let failure = failure.expect_err("nothing listens");
@@ -249,7 +247,9 @@ async fn a_request_that_no_connection_took_costs_nothing() {
     // Sent, by the same client, to a server that never answers.
     let server = ScriptedLm::start().await.expect("a server");
     server.script("x", Reply::hang());
-    let lm = lm_at(server.base_url()).limits(LmLimits::new().with_first_byte(SECOND));
+    // It counts from before the connection, and the request has to be sent before it passes.
+    let limits = LmLimits::new().with_first_byte(5 * SECOND);
+    let lm = lm_at(server.base_url()).limits(limits);
     let mut asked = ask(server.base_url(), &budget);
     *asked.body_mut() = json!({"model": "x", "messages": []}).to_string().into();
     let estimate = (asked.body().len() as u64).div_ceil(3);

@@ -1,6 +1,6 @@
 //! Requests whose call ends before they leave: they are not sent.
 
-use std::{convert::Infallible, sync::atomic::AtomicBool};
+use std::{convert::Infallible, sync::atomic::AtomicBool, thread};
 
 use futures_util::poll;
 use tokio::{
@@ -90,7 +90,8 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         let (node, over) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
         let call = over.clone();
         let call = CallOver(Arc::new(move || call.load(Ordering::Relaxed)));
-        let deadline = Deadline::within(Duration::from_millis(200));
+        // It has to be with its connection before this passes.
+        let deadline = Deadline::within(SECOND);
         match end {
             Ends::Deadline => drop(late.context_mut().limit(deadline)),
             Ends::Cancel => late.context_mut().cancel = node.clone(),
@@ -100,7 +101,12 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         // It is with the connection, whose task is next on this runtime's only thread.
         assert!(poll!(&mut sending).is_pending(), "{end:?}");
         match end {
-            Ends::Deadline => while !deadline.is_past() {},
+            // No other task may run meanwhile.
+            Ends::Deadline => {
+                while !deadline.is_past() {
+                    thread::park_timeout(Duration::from_millis(1));
+                }
+            }
             Ends::Cancel => drop(node.cancel(Cause::ClientGone)),
             Ends::Call => over.store(true, Ordering::Relaxed),
         }

@@ -36,7 +36,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use serde_json::json;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    net::TcpSocket,
+    time::{Sleep, sleep},
+};
 use tower::{BoxError, service_fn};
 
 use super::*;
@@ -70,6 +73,15 @@ where
 /// An LM with a key at this address.
 fn lm_at(base: &str) -> Lm {
     Lm::new("openai/x").base_url(base).key(KEY)
+}
+
+/// Where nobody listens, for as long as the socket is held: bound, and given to nobody else.
+fn nowhere() -> (TcpSocket, String) {
+    let bound = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    bound.bind(any).expect("a port");
+    let base = format!("http://{}/v1", bound.local_addr().expect("an address"));
+    (bound, base)
 }
 
 fn connect(lm: &Lm) -> LmHandle {

@@ -31,9 +31,10 @@ unknown_provider = asks("nowhere/model")
 retrying = asks("openai/gpt-4o-mini", num_retries=1)
 
 
-short_timeout = asks("openai/gpt-4o-mini", timeout=0.3)
-short_timeout_litellm = asks("openai/gpt-4o-mini", timeout=0.3, engine="litellm")
-short_timeout_mistral = asks("mistral/mistral-small-latest", timeout=0.3)
+# The request has to be sent before they pass, on both sides.
+short_timeout = asks("openai/gpt-4o-mini", timeout=1.5)
+short_timeout_litellm = asks("openai/gpt-4o-mini", timeout=1.5, engine="litellm")
+short_timeout_mistral = asks("mistral/mistral-small-latest", timeout=1.5)
 
 
 class NotEnough(Exception):
