@@ -50,7 +50,7 @@ impl Port {
             program: program.map(|Text(program)| program),
             call_id: call.and_then(PortCall::call_id),
         };
-        let late = self.0.monitor.report(&report);
+        let late = self.0.monitor.report_of_watchdog(&report);
         if let (Some(late), Some(call)) = (late, call) {
             call.call.record_block(late, &report);
         }

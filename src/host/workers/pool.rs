@@ -182,7 +182,7 @@ impl Pool {
                     program,
                     call_id: call_id.map(CallId::get),
                 };
-                let late = worker.heartbeat.monitor.report(&report);
+                let late = worker.heartbeat.monitor.report_of_watchdog(&report);
                 if let (Some(late), Some(running)) = (late, running) {
                     running.record_block(late, &report);
                 }
