@@ -10,6 +10,7 @@ use std::{
 };
 
 use ::axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -155,10 +156,14 @@ impl Connections {
                     }
                 };
                 tokio::select! {
-                    // A request that has come is read before the connection closes as an idle one.
-                    biased;
                     ended = connection.as_mut() => return ended,
-                    () = is_to_close => connection.as_mut().graceful_shutdown(),
+                    () = is_to_close => {
+                        // An idle connection closes with a request unread, so what has come is read first.
+                        if let Some(ended) = connection.as_mut().now_or_never() {
+                            return ended;
+                        }
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
                 connection.as_mut().await
             };

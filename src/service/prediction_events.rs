@@ -98,9 +98,10 @@ async fn watch_end(
         end.as_mut().poll(cx)
     });
     let ended = ended.await;
-    if signal.send(ended.cause()) {
+    // Noted first, or work that swallows the signal could answer before.
+    signal.send_after(ended.cause(), || {
         stopped.get_or_init(|| ended);
-    }
+    });
 }
 
 fn spawn(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {

@@ -32,8 +32,14 @@ impl CallSignal {
     /// Signals the work to stop because of `cause`, the first time; whether it did. Its clean-up may take
     /// time. A call that is answered is left alone.
     pub(crate) fn send(&self, cause: Cause) -> bool {
+        self.send_after(cause, || ())
+    }
+
+    /// The same; if it is the first time, `note` runs before the work has the signal.
+    pub(crate) fn send_after(&self, cause: Cause, note: impl FnOnce()) -> bool {
         let is_first = self.state.cancel(Some(cause));
         if is_first {
+            note();
             self.queue.push_command(Command::Cancel(self.sequence));
         }
         is_first
