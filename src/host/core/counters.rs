@@ -94,16 +94,17 @@ impl HostCounters {
             stats.abandoned += 1;
             stats.abandoned
         };
+        let guard = GaugeGuard {
+            counters: self.clone(),
+            field: |stats| &mut stats.abandoned,
+        };
         tracing::warn!(
             target: "tower_dspy",
             abandoned,
             replaced,
             "a thread did not stop within its grace and was given up; its call stays in flight"
         );
-        GaugeGuard {
-            counters: self.clone(),
-            field: |stats| &mut stats.abandoned,
-        }
+        guard
     }
 
     /// The number of abandoned threads, if no more may be.
