@@ -142,6 +142,7 @@ pub async fn rolling_restart_errors(requests: usize, delay: Duration) -> Result<
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Twice the time in which the callers learn of it, on a machine that is not busy.
     let delay = Duration::from_millis(500);
     println!("{} errors", rolling_restart_errors(2_000, delay).await?);
     Ok(())

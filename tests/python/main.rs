@@ -8,8 +8,9 @@
 //! TOWER_DSPY_TEST_HOST=workers cargo test --test python both_hosts::
 //! ```
 //!
-//! No test waits by sleeping: the order of events is set by gates, in the LM and in Python, and
-//! what is to happen is waited for until it does.
+//! The order of events is set by gates, in the LM and in Python, and what is to happen is waited for
+//! until it does. A test sleeps only where a limit has to pass, or where nothing tells that something has
+//! come.
 
 mod blocker;
 mod captured_log;

@@ -1,6 +1,6 @@
 //! Programs in worker processes: the same service, the same answers, errors and ends.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ pub(crate) async fn stop(host: Host) -> HostStats {
     let stats = host.stop(Duration::from_secs(5)).await;
     assert_eq!((stats.running, stats.queued, stats.orphans), (0, 0, 0));
     for pid in pids {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains(") Z "), "{status}");
         // One that init reaps is there until it does.
         eventually(&format!("the end of {pid}"), || !is_there(pid)).await;
     }
@@ -45,7 +47,7 @@ pub(crate) async fn stop(host: Host) -> HostStats {
 
 /// Whether a process is there, be it as a zombie.
 pub(crate) fn is_there(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
     stage::{SETTLE, Stage, Trouble, count},
 };
 
-/// How long a scene waits at least for what its naive calls left behind, before it ends that.
+/// The least limit of a scene's wait for what its naive calls left behind. What goes on then is ended.
 const NAIVE_SETTLES: Duration = Duration::from_secs(8);
 
 /// One scene's telling.
@@ -147,7 +147,7 @@ impl<'a> Act<'a> {
 
     /// Waits until the work of the naive calls so far has ended.
     pub(crate) async fn end_naive(&mut self) {
-        // What the scripted LM answers too late comes sooner.
+        // All late answers of the scripted LM come within this.
         let most = NAIVE_SETTLES.max(10 * self.stage.short());
         self.calls.end_left_behind(most).await;
     }

@@ -20,8 +20,9 @@ Options:
                   http://127.0.0.1:8000/v1, in place of the scripted one
   --model NAME    its model; goes with --lm
   --key-env VAR   the environment variable that holds its key
-  --limit MS      the limit of most calls, in milliseconds; by default 300, and 50 with
-                  --lm. A busy machine may need more, and the tour then takes longer
+  --limit MS      the limit of most calls of the tour or the picture, in milliseconds; by
+                  default 300, and 50 with --lm. A busy machine may need more, and the
+                  tour then takes longer
   --report PATH   where the tour writes the timelines of its calls; by default
                   target/tour/report.html, or tour/report.html among the
                   temporary files of the system where there is no target

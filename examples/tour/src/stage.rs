@@ -22,8 +22,8 @@ use crate::{args::RealLm, report::Report};
 pub(crate) type Trouble = Box<dyn StdError + Send + Sync>;
 
 /// How long after its caller's outcome a request may still be seen at the LM, and a call in Python:
-/// far more than either needs, for machines that are busy with something else. Whoever waits for the end
-/// sees it at once, and what is not stopped goes on for longer.
+/// far more than either needs, for machines that are busy with something else. In the scenes, at the usual
+/// limit, what is not stopped goes on for longer.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 
 /// A question that takes any LM a while.
@@ -32,8 +32,9 @@ pub(crate) const LONG: &str = "Tell the history of the lighthouse in three thous
 /// A question with a short answer.
 pub(crate) const SHORT: &str = "In one sentence, why is the sky blue?";
 
-/// [`Stage::short`] where nothing else was asked for: with the scripted LM at least, and with a real one.
+/// The least [`Stage::short`] with the scripted LM, unless `--limit` gives another.
 const SHORT_LIMIT: Duration = Duration::from_millis(300);
+/// [`Stage::short`] with a real LM, unless `--limit` gives another.
 const REAL_SHORT_LIMIT: Duration = Duration::from_millis(50);
 
 /// The slowest pace that the limits go along with.
@@ -201,8 +202,7 @@ impl Stage {
         }
     }
 
-    /// Counts the requests that were still at work a settling time after their callers had their
-    /// outcomes.
+    /// Counts the requests that went on after their callers had their outcomes.
     pub(crate) fn count_orphans(&self, orphans: usize) {
         self.orphans.fetch_add(orphans, Ordering::Relaxed);
     }

@@ -168,8 +168,8 @@ impl Workers {
     }
 
     /// How long a call may block its worker's loop after it was signalled to stop: 1 second by
-    /// default. Once the loop has stood still for longer, the worker is killed, by SIGTERM and 50 ms later by SIGKILL, and its other
-    /// calls are lost.
+    /// default. Once the loop has stood still for longer than that, the worker is killed, by SIGTERM and
+    /// 50 ms later by SIGKILL, and its other calls are lost.
     pub fn kill_after(mut self, grace: Duration) -> Self {
         self.overdue.kill_after = grace;
         self

@@ -1,7 +1,7 @@
 //! Retrieval-augmented generation: ended in whichever phase its call is cancelled, and litellm and
 //! numpy imported when a program that needs them is loaded.
 
-use std::{future::pending, path::PathBuf};
+use std::{cell::Cell, future::pending, path::PathBuf};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -203,12 +203,24 @@ async fn calls_go_on_while_a_second_load_needs_the_package_that_a_first_one_impo
     }
     let (host, _server) = prepared().await;
     let held = HeldImport::prepare(&host).await;
+    let are_loaded = Cell::new(false);
     let second = async {
         // The module is there, and its import goes on.
         held.begun().await;
-        tokio::join!(rag(&host, "Rag", "rag-second"), held.call_meanwhile())
+        rag(&host, "Rag", "rag-second").await
     };
-    tokio::join!(rag(&host, "Rag", "rag-first"), second);
+    let loads = async {
+        tokio::join!(rag(&host, "Rag", "rag-first"), second);
+        are_loaded.set(true);
+    };
+    let calls = async {
+        held.begun().await;
+        held.call_meanwhile().await;
+        while !are_loaded.get() {
+            held.call().await;
+        }
+    };
+    tokio::join!(loads, calls);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tower_dspy::{
 use crate::{
     captured_log::Captured,
     support::{
-        ask, ask_as, eventually, eventually_seen, host, host_alone, load, own_process, start,
+        LIMIT, ask, ask_as, eventually, eventually_seen, host, host_alone, load, own_process, start,
     },
 };
 
@@ -114,7 +114,8 @@ async fn a_block_of_the_loop_is_on_the_timeline_of_its_call() {
     let port = listener.local_addr().unwrap().port();
     let (id, request) = with_id(PredictRequest::new(json!({"port": port})));
     let call = tokio::spawn(blocks.oneshot(request));
-    let (peer, _) = listener.accept().await.unwrap();
+    let accepted = timeout(LIMIT, listener.accept()).await;
+    let (peer, _) = accepted.expect("a call that blocks").unwrap();
     let is_seen = || {
         let timeline = tracker.timeline(id);
         timeline.is_some_and(|timeline| timeline.blocks.iter().any(is_of_program))

@@ -104,7 +104,7 @@ async def blocks(port: int) -> dict:
     with socket.socket() as peer:
         peer.setblocking(False)
         await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", port))
-        # The heartbeats of this time end what delayed the loop before.
+        # The loop beats meanwhile, so that an earlier delay is not part of this block.
         await asyncio.sleep(0.1)
         peer.setblocking(True)
         peer.recv(1)

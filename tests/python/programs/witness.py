@@ -55,9 +55,12 @@ class ThreadGate:
 
     def note_and_wait(self, key: str, event: str) -> None:
         """Notes an event and waits, with no step in between that an interrupt could end."""
-        steps = (partial(_seen.setdefault(key, []).append, event), self._lock.acquire)
-        list(map(call, steps))
-        self._lock.release()
+        # Longer than a test waits: one that fails leaves no thread behind.
+        acquire = partial(self._lock.acquire, True, 60)
+        steps = (partial(_seen.setdefault(key, []).append, event), acquire)
+        _, is_open = map(call, steps)
+        if is_open:
+            self._lock.release()
 
     def is_set(self) -> bool:
         return not self._lock.locked()

@@ -12,7 +12,7 @@ use tower_dspy::{
 
 use crate::{
     calls::{NAIVE, OURS, SceneCalls},
-    stage::{LONG, SETTLE, Stage, Trouble, ask, question},
+    stage::{LONG, Stage, Trouble, ask, question},
 };
 
 /// The answer takes more than three times as long as its caller waits.
@@ -115,7 +115,7 @@ pub(crate) async fn ours(stage: &Stage) -> Result<GivenUp, Trouble> {
         return Err("the call of tower-dspy was answered in time".into());
     }
     let call = settled(stage, MODEL, &calls, asked.ended - asked.took, asked.ended).await?;
-    if !call.is_closed || call.lm.after(call.gave_up) > SETTLE {
+    if !call.is_closed || call.lm.after(call.gave_up) > 2 * limit {
         return Err("the call of tower-dspy went on".into());
     }
     Ok(call)

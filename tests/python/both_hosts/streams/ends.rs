@@ -91,7 +91,7 @@ async fn end(host: &Host, way: Way, (target, lm_calls): (&str, usize)) {
     };
     let token = CancellationToken::new();
     let request = ask("?").with_cancel(token.clone());
-    // Those of the limits that run from the call leave time for all LM calls on a busy machine.
+    // The long limits run from the call: they leave time for all LM calls on a busy machine.
     let (short, long) = (Duration::from_millis(500), Duration::from_secs(12));
     let limited = |limits: StreamTimeoutLayer| limits.layer(program.streaming());
     match way {

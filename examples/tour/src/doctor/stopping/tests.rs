@@ -22,8 +22,8 @@ use super::*;
 const STEP_TIME: Duration = Duration::from_millis(20);
 /// How many steps an answer has at most: 16 s.
 const MOST: u64 = 800;
-/// The tokens of a step of a server whose answers take about 7 s. It is so slow that an answer whose rest
-/// seems long enough, for a stall at its begin, goes on for longer than is prompt.
+/// The tokens of a step of a server whose answers take about 7 s: longer than `prompt`, so that one with
+/// enough left, because it began late, is seen to go on.
 const FAST: usize = 6;
 
 /// A server on loopback that works on `slots` requests at once.
@@ -219,7 +219,7 @@ async fn a_server_of_many_slots_without_a_gauge_tells_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_nearly_over_tells_nothing() {
+async fn an_answer_that_is_nearly_over_is_not_taken_for_stopped() {
     let measure = |slots, gauge| FakeServer::measure(slots, FAST, false, gauge);
     let (alone, with_gauge) =
         tokio::join!(measure(1, FakeGauge::None), measure(4, FakeGauge::Load));
