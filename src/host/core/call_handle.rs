@@ -35,11 +35,10 @@ impl CallSignal {
         self.send_after(cause, || ())
     }
 
-    /// The same; if it is the first time, `note` runs before the work has the signal.
+    /// The same; the first time, `note` runs before the work can see that it is to stop.
     pub(crate) fn send_after(&self, cause: Cause, note: impl FnOnce()) -> bool {
-        let is_first = self.state.cancel(Some(cause));
+        let is_first = self.state.cancel_after(Some(cause), note);
         if is_first {
-            note();
             self.queue.push_command(Command::Cancel(self.sequence));
         }
         is_first

@@ -215,10 +215,11 @@ impl CallState {
     /// what the call spent, its earlier attempts included; `None` if that is nothing.
     pub(super) fn close(&self, end: Result<(), CallFailure>) -> Option<Arc<Spent>> {
         if let Some(stream) = &self.stream {
+            // Closed first: the partial answer has all that a reader can get.
+            stream.buffer.close();
             if end.is_err() {
                 self.attempt.streamed(stream.buffer.texts());
             }
-            stream.buffer.close();
         }
         let (end, error) = match end {
             Ok(()) => (Ok(()), None),
@@ -280,10 +281,17 @@ impl CallState {
     /// From then on no LM call begins and no event is delivered: an error would let a program that
     /// catches exceptions go on before the signal reaches it. The connections close soon after.
     pub(crate) fn cancel(&self, cause: Option<Cause>) -> bool {
+        self.cancel_after(cause, || ())
+    }
+
+    /// The same; the first time, `note` runs before the call's code can see it.
+    pub(super) fn cancel_after(&self, cause: Option<Cause>, note: impl FnOnce()) -> bool {
         let mut progress = self.progress();
-        if progress.answered || progress.settled || mem::replace(&mut progress.cancelled, true) {
+        if progress.answered || progress.settled || progress.cancelled {
             return false;
         }
+        note();
+        progress.cancelled = true;
         // The cause first: an exchange that is aborted records it.
         if let Some(cause) = cause {
             let drops_at = self.context.enclosing().drops_at(Instant::now());
