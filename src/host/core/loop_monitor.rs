@@ -107,13 +107,18 @@ impl LoopMonitor {
     /// A report by Python's watchdog thread, which therefore has the GIL, also if its pulse is old.
     pub(crate) fn report_of_watchdog(&self, report: &BlockReport) -> Option<Duration> {
         self.pulse();
-        self.report(report)
+        self.log(report, false)
+    }
+
+    /// A report from outside of Python.
+    #[cfg(any(feature = "py-spy", test))]
+    pub(crate) fn report(&self, report: &BlockReport) -> Option<Duration> {
+        self.log(report, self.gil_held())
     }
 
     /// Keeps the frame, and logs a block: once, and once more if the call becomes known later. Returns
     /// for how long the loop is late, if the block was logged.
-    pub(crate) fn report(&self, report: &BlockReport) -> Option<Duration> {
-        let gil_held = self.gil_held();
+    fn log(&self, report: &BlockReport, gil_held: bool) -> Option<Duration> {
         let mut block = self.block();
         let late = self.heartbeat.age();
         block.frame = report.frames.first().cloned().or(block.frame.take());
