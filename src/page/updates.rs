@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     hash::{BuildHasher, RandomState},
+    mem,
     time::Duration,
 };
 
@@ -102,6 +103,8 @@ struct UpdateStream {
     /// The hashes of the sections that were sent last.
     sent: HashMap<&'static str, u64>,
     hasher: RandomState,
+    /// What it shows was not there at the last tick.
+    was_missing: bool,
     is_over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -122,6 +125,7 @@ fn stream_of(page: PageState, cancel: Cancel, shows: LivePage) -> Response {
         ends: Instant::now() + LONGEST,
         sent: HashMap::new(),
         hasher: RandomState::new(),
+        was_missing: false,
         is_over: false,
         _permit: permit,
     };
@@ -165,9 +169,14 @@ impl UpdateStream {
                 return None;
             }
             let Some((parts, is_last)) = self.shows.parts(&self.page).await else {
+                // A call that ends is in no list for a moment.
+                if !mem::replace(&mut self.was_missing, true) {
+                    continue;
+                }
                 self.is_over = true;
                 return Some(Event::default().event("end").data(""));
             };
+            self.was_missing = false;
             let changed = self.changed(parts);
             if is_last {
                 self.is_over = true;
