@@ -203,8 +203,10 @@ async fn attend<M: DeserializeOwned>(
         let broken = loop {
             let message = match read.next().await {
                 None => break None,
-                // It exited with a frame of ours unread.
-                Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                // It exited with a frame of ours unread, or in the middle of one of its own.
+                Some(Err(error))
+                    if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Other) =>
+                {
                     break None;
                 }
                 Some(Err(error)) => break Some(error.to_string()),
