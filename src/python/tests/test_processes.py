@@ -81,11 +81,20 @@ async def test_a_process_of_async_code_ends_with_its_cancelled_call(counted, way
     assert not await programs.runs(pid)
 
 
-async def test_a_process_that_goes_on_after_its_call_is_named_and_waited_for(counted):
+async def test_a_process_that_goes_on_after_its_call_is_named_and_waited_for(counted, monkeypatch):
     key = "process-named"
+    told, send = threading.Event(), process_tree.ProcessTree.send
+
+    def send_late(tree: process_tree.ProcessTree, number: int) -> None:
+        told.wait(30)
+        send(tree, number)
+
+    monkeypatch.setattr(process_tree.ProcessTree, "send", send_late)
     call = counted.start_code(lambda _: programs.of_asyncio(key))
     (pid,) = await pids_of(key)
     counted.cancel_last()
+    await call.until("failed")
+    told.set()
     await call.ended()
     assert [name for name, _ in call.events] == ["failed", "settled"]
     (names,) = call.named("settled")
@@ -164,6 +173,29 @@ async def test_clean_up_may_run_a_process(counted):
     counted.cancel_last()
     await call.ended()
     assert await witness.seen(key) == [str(pid), "cleaned", "status 0"]
+
+
+async def test_a_process_of_clean_up_is_not_told_to_stop_with_its_call(counted, monkeypatch):
+    cancel, told = CallProcess.cancel, set()
+    call = counted.start(counted.program("processes:CleansUp"), key="process-late")
+    await pids_of("process-late")
+    (state,) = counted.runner._calls.values()
+
+    def has_started_another() -> bool:
+        return any(isinstance(child, CallProcess) for child in set(state.children) - told)
+
+    def cancel_late(process: CallProcess, msg=None) -> bool:
+        told.add(process)
+        cancel(process)
+        # The loop stands still until the clean-up has started its own.
+        assert len(told) > 1 or until(has_started_another)
+        return False
+
+    monkeypatch.setattr(CallProcess, "cancel", cancel_late)
+    counted.cancel_last()
+    await call.ended()
+    assert len(told) == 1
+    assert (await witness.seen("process-late"))[1:] == ["cleaned", "status 0"]
 
 
 async def test_the_workers_of_a_pool_are_left_alone(counted):

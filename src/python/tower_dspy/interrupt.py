@@ -146,6 +146,10 @@ class InterruptibleRun:
     def _new_signal(self) -> ThreadSignal:
         return ThreadSignal(self._thread, self._native_id, Interrupted)
 
+    def has_raised(self) -> bool:
+        """Whether the one signal was raised, so that what runs now is clean-up."""
+        return self.cancelled and not self._signal
+
     def raise_pending(self) -> None:
         """Raises here, on the run's thread, an interrupt that could not be raised from another."""
         if self._running and (self._pending or (self.cancelled and self._signal)):
@@ -190,6 +194,11 @@ def raise_pending_here() -> None:
     """
     if HERE.run is not None:
         HERE.run.raise_pending()
+
+
+def is_clean_up_here() -> bool:
+    """Whether the code on this thread was interrupted before. It is not while it is shielded."""
+    return HERE.run is not None and HERE.run.has_raised()
 
 
 def consume_signal_here() -> None:

@@ -148,7 +148,7 @@ class Runner:
         # Threads that are not told yet may start others meanwhile.
         while untold := set(tuple(state.children)) - told:
             for child in sorted(untold, key=_is_process):
-                if isinstance(child, CallWork):
+                if isinstance(child, CallWork) and not _is_of_clean_up(child):
                     child.cancel()
             told |= untold
 
@@ -338,6 +338,10 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_cancellation, error.exceptions))
     return isinstance(error, asyncio.CancelledError | Cancelled)
+
+
+def _is_of_clean_up(child: CallWork) -> bool:
+    return isinstance(child, CallProcess) and child.of_clean_up
 
 
 def _is_process(child: asyncio.Future) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 
 from tower_dspy.call_process import CallProcess, forget_ended
 from tower_dspy.call_state import CallState, parent_call
-from tower_dspy.interrupt import shielded
+from tower_dspy.interrupt import is_clean_up_here, shielded
 from tower_dspy.process_tree import Process
 
 _log = logging.getLogger("tower_dspy.startup")
@@ -65,6 +65,7 @@ def _add(
             name = f"process {name}" if name else f"process of {_command(pid)}"
             child = CallProcess(name, loop, state, process, grace, poll)
             if not child.is_over():
+                child.of_clean_up = state.cancelled and is_clean_up_here()
                 state.add_child(child)
                 return child
     return None
