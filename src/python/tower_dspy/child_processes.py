@@ -16,6 +16,8 @@ from typing import Any
 # close within the margin of a stop, which is a second.
 _SHUTDOWN = 0.3  # seconds
 _TERM = 0.1
+# For exit functions that are not over by then.
+_LATE = 0.3
 # For what ends at once, unless the machine is busy.
 _KILL = 2.0
 _SERVERS = 2.0
@@ -27,16 +29,22 @@ def shut_down() -> None:
     exits = list(reversed(threading._threading_atexits))
     if (util := sys.modules.get("multiprocessing.util")) is not None:
         exits.append(util._exit_function)
-    _run(exits, _SHUTDOWN)
+    exiting = _run(exits, _SHUTDOWN)
     process = sys.modules.get("multiprocessing.process")
     if process is None:
         return
     for how, patience in (("terminate", _TERM), ("kill", _KILL)):
         _signal_all(process.active_children, how, patience)
+    # Until its exit function has run, a pool starts other workers in place of those.
+    end = time.monotonic() + _LATE
+    while any(thread.is_alive() for thread in exiting) and time.monotonic() < end:
+        _signal_all(process.active_children, "kill", _TICK)
+        time.sleep(_TICK)
+    _signal_all(process.active_children, "kill", _KILL)
     _run(_stop_servers(), _SERVERS)
 
 
-def _run(functions: list[Callable[[], Any]], patience: float) -> None:
+def _run(functions: list[Callable[[], Any]], patience: float) -> list[threading.Thread]:
     """Calls each function on its own thread, so that one that waits does not delay the others."""
     end = time.monotonic() + patience
     running = [threading.Thread(target=_quietly, args=(f,), daemon=True) for f in functions]
@@ -44,6 +52,7 @@ def _run(functions: list[Callable[[], Any]], patience: float) -> None:
         thread.start()
     for thread in running:
         thread.join(max(0.0, end - time.monotonic()))
+    return running
 
 
 def _quietly(function: Callable[[], Any]) -> None:
