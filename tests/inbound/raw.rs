@@ -1,18 +1,28 @@
 //! A client over plain TCP that reports the outcome of each request.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use http::StatusCode;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::support::SOON;
 
 pub(crate) const ASK: &str = "POST /qa HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
                               content-length: 15\r\n\r\n{\"question\":\"\"}";
+
+/// A server that stops leaves its idle connections open for as long.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// A connection that the server keeps open.
+pub(crate) struct Kept {
+    stream: TcpStream,
+    /// When the last request on it was sent.
+    asked: Instant,
+}
 
 /// What a request came to.
 #[derive(Debug)]
@@ -24,6 +34,8 @@ pub(crate) enum Asked {
     Lost {
         /// The connection was new: it may be that the server never had it.
         first: bool,
+        /// The connection was idle for so long that a server which stops closes it.
+        late: bool,
         /// For whoever prints it.
         #[expect(dead_code, reason = "printed, not read")]
         error: io::Error,
@@ -31,11 +43,11 @@ pub(crate) enum Asked {
 }
 
 /// Asks on the connection that was kept, or on a new one, which is kept if the server lets it.
-pub(crate) async fn ask(server: SocketAddr, kept: &mut Option<TcpStream>) -> Asked {
-    let there = kept.take().filter(is_open);
-    let first = there.is_none();
+pub(crate) async fn ask(server: SocketAddr, kept: &mut Option<Kept>) -> Asked {
+    let there = kept.take().filter(|kept| is_open(&kept.stream));
+    let before = there.as_ref().map(|kept| kept.asked);
     let stream = match there {
-        Some(stream) => stream,
+        Some(kept) => kept.stream,
         None => match TcpStream::connect(server).await {
             Ok(stream) => stream,
             Err(_) => return Asked::Refused,
@@ -46,7 +58,11 @@ pub(crate) async fn ask(server: SocketAddr, kept: &mut Option<TcpStream>) -> Ask
             *kept = stream;
             Asked::Answered(status)
         }
-        Err(error) => Asked::Lost { first, error },
+        Err(error) => Asked::Lost {
+            first: before.is_none(),
+            late: before.is_some_and(|asked| asked.elapsed() >= LINGER),
+            error,
+        },
     }
 }
 
@@ -56,9 +72,10 @@ fn is_open(stream: &TcpStream) -> bool {
     matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-async fn exchange(stream: TcpStream) -> io::Result<(StatusCode, Option<TcpStream>)> {
+async fn exchange(stream: TcpStream) -> io::Result<(StatusCode, Option<Kept>)> {
     let mut stream = BufReader::new(stream);
     stream.write_all(ASK.as_bytes()).await?;
+    let asked = Instant::now();
     let (mut status, mut length, mut closes) = (None, 0, false);
     loop {
         let mut line = String::new();
@@ -78,5 +95,6 @@ async fn exchange(stream: TcpStream) -> io::Result<(StatusCode, Option<TcpStream
     }
     stream.read_exact(&mut vec![0; length]).await?;
     let status = status.ok_or(io::ErrorKind::InvalidData)?;
-    Ok((status, Some(stream.into_inner()).filter(|_| !closes)))
+    let stream = stream.into_inner();
+    Ok((status, (!closes).then_some(Kept { stream, asked })))
 }

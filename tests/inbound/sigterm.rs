@@ -95,8 +95,10 @@ async fn client(server: SocketAddr, keeps: bool, answers: watch::Sender<u64>) ->
         match ask(server, &mut kept).await {
             Asked::Answered(StatusCode::OK) => answers.send_modify(|n| *n += 1),
             Asked::Answered(StatusCode::SERVICE_UNAVAILABLE) => return 1,
-            // Reset while the listener closed, which no server can help.
-            Asked::Refused | Asked::Lost { first: true, .. } => return 0,
+            // Reset while the listener closed, or sent as an idle connection closed: no server can help that.
+            Asked::Refused | Asked::Lost { first: true, .. } | Asked::Lost { late: true, .. } => {
+                return 0;
+            }
             other => panic!("{other:?}"),
         }
         kept = kept.filter(|_| keeps);

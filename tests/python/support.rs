@@ -117,7 +117,7 @@ pub(crate) async fn host() -> TestHost {
 pub(crate) async fn host_alone() -> TestHost {
     let turn = Turn::Alone(TURNS.write().await);
     let host = start().await;
-    let quiet = || host.stats().running + host.stats().queued == 0;
+    let quiet = || host.stats().submitted == host.stats().settled;
     eventually("the tests before to be over", quiet).await;
     TestHost { host, _turn: turn }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use tempfile::tempdir;
@@ -203,7 +204,11 @@ fn an_interpreter_without_ensurepip() {
     let script = "#!/bin/sh\n\
                   case \"$*\" in *venv*) echo 'ensurepip is not available'; exit 1;; esac\n\
                   echo 3.11.2\n";
-    fs::write(&python, script).unwrap();
-    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    // By a process of its own: one that another test forks meanwhile would keep the file open for
+    // writing, and no such file can be run.
+    let write = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
+    let mut shell = Command::new("/bin/sh");
+    let written = shell.args(["-c", write]).arg(&python).arg(script).status();
+    assert!(written.unwrap().success());
     says("no-ensurepip", not_made_by(&python));
 }

@@ -91,7 +91,7 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         let call = over.clone();
         let call = CallOver(Arc::new(move || call.load(Ordering::Relaxed)));
         // It has to be with its connection before this passes.
-        let deadline = Deadline::within(SECOND);
+        let deadline = Deadline::within(3 * SECOND);
         match end {
             Ends::Deadline => drop(late.context_mut().limit(deadline)),
             Ends::Cancel => late.context_mut().cancel = node.clone(),

@@ -113,7 +113,7 @@ async fn dropping_the_body_closes_its_connection() {
 async fn a_limit_closes_the_connection() {
     let server = server().await;
     // The request has to reach the server before it passes.
-    let limit = SECOND;
+    let limit = 3 * SECOND;
     let gate = Gate::new();
     server.script("head", Reply::hang());
     server.script("body", Reply::content("one two").pause_after(1, &gate));
@@ -156,7 +156,7 @@ async fn a_limit_closes_the_connection() {
 #[tokio::test]
 async fn pings_of_a_server_are_no_content_and_its_tokens_are() {
     let server = server().await;
-    let (limit, each) = (SECOND, Duration::from_millis(20));
+    let (limit, each) = (3 * SECOND, Duration::from_millis(20));
     let (never, limits) = (600 * SECOND, LmLimits::new());
     for (model, limits, reply, kind) in [
         (

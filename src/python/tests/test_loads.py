@@ -81,6 +81,7 @@ async def test_a_load_whose_step_never_ends_fails_at_its_limit_and_the_next_one_
     assert "`load_limit`" in stuck.fault["message"]
     # What the step returns is dropped, and the program can be loaded again.
     first_import.release()
+    await eventually(lambda: first_import.threads)
     first_import.threads[0].join(30)
     harness.runner.load(QA, again)
     await loaded(again)

@@ -64,7 +64,7 @@ async def test_a_job_that_waits_is_cancelled_at_once_and_never_begins():
 
 async def test_a_thread_that_does_not_end_is_interrupted_twice_abandoned_and_replaced():
     # The second signal would replace the first if the thread had not run for all of the grace.
-    host, one = pool(size=1, grace=0.5, most_abandoned=1)
+    host, one = pool(size=1, grace=2.0, most_abandoned=1)
     stuck, next_one = Work(one), Work(one)
     await eventually(stuck.began.is_set)
     one.cancel(stuck.job)

@@ -104,7 +104,7 @@ async fn a_block_of_the_loop_is_on_the_timeline_of_its_call() {
     let host = host_alone().await;
     // On a busy machine other code may block the loop as well.
     let is_of_program = |block: &BlockTimeline| {
-        block.frame.contains("observed.py:") && block.frame.ends_with(" blocks")
+        block.frame.contains("observed.py:") && block.frame.ends_with(" _receives")
     };
     let tracker = Tracker::new().with_samples(4);
     let blocks = ServiceBuilder::new()

@@ -193,7 +193,7 @@ async fn stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused() {
         .python_path(programs())
         .sync_threads(1)
         // Long enough for a thread to catch the first exception before the second is raised in it.
-        .thread_grace(Duration::from_secs(1))
+        .thread_grace(Duration::from_secs(3))
         .max_abandoned(2);
     let host = host.start().await.unwrap();
     let mut stubborn = load(&host, "sync:Stubborn", "unused").await;
@@ -283,12 +283,10 @@ async fn calls_dropped_at_random_leave_nothing_behind_and_disturb_no_other() {
     eventually("all ends", || {
         let stats = host.stats();
         let left = (stats.running, stats.orphans, stats.in_lm_calls);
-        left == (0, 0, 0)
+        left == (0, 0, 0) && program.in_flight() + busy.in_flight() == 0
     })
     .await;
-    let stats = host.stats();
-    assert_eq!(stats.abandoned, 0);
-    assert_eq!((program.in_flight(), busy.in_flight()), (0, 0));
+    assert_eq!(host.stats().abandoned, 0);
     call(
         &host,
         "sync:switch_threads_every",

@@ -114,13 +114,14 @@ class OutlivesItsHost(dspy.Module):
     """Swallows everything until there is a file of this name; makes another when it begins."""
 
     def forward(self, path: str):
-        Path(f"{path}.begun").touch()
-        while not Path(path).exists():
+        while True:
             try:
-                threading.Event().wait(0.01)
+                Path(f"{path}.begun").touch()
+                while not Path(path).exists():
+                    threading.Event().wait(0.01)
+                return {"answer": "nevertheless"}
             except BaseException:
                 continue
-        return {"answer": "nevertheless"}
 
 
 def best_of():

@@ -11,7 +11,7 @@ async def takes_its_time(port: int) -> None:
     libc = ctypes.CDLL(None)
     connection = socket.create_connection(("127.0.0.1", port)).detach()
     # Destructors of values of the thread: C calls them with the value when the thread ends.
-    for destructor, value in ((libc.usleep, 300_000), (libc.close, connection)):
+    for destructor, value in ((libc.sleep, 4), (libc.close, connection)):
         key = ctypes.c_uint()
         libc.pthread_key_create(ctypes.byref(key), destructor)
         libc.pthread_setspecific(key, ctypes.c_void_p(value))

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
     Budget, BudgetLimits, Classify, ErrorKind, Lm, LmOutcome,
-    testing::scripted_lm::{Gate, Outcome, Reply},
+    testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::support::{HOUR, ask, eventually, host, lm_server};
 
 /// Soon, and long enough for a request to leave before, on a busy machine as well.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(3);
 
 /// A hedge of two models, the second of another dialect.
 async fn hedge(first: &str, second: &str, after: Duration) -> Lm {
@@ -25,6 +25,10 @@ async fn hedge(first: &str, second: &str, after: Duration) -> Lm {
         member("anthropic", second).await,
     ];
     Lm::hedge(members, after)
+}
+
+fn is_gone(request: Option<&RequestRecord>) -> bool {
+    request.is_some_and(|request| request.outcome == Outcome::ClientGone)
 }
 
 #[tokio::test]
@@ -109,7 +113,7 @@ async fn a_first_that_answers_after_all_wins_against_the_second() {
             call("anthropic", &second, LmOutcome::Cancelled),
         ];
         assert_eq!(calls(&answer.lm_calls), expected, "{target}");
-        let closed = server.wait_for(&second, |all| all[0].outcome == Outcome::ClientGone);
+        let closed = server.wait_for(&second, |all| is_gone(all.first()));
         closed.await.unwrap();
         eventually("its permit", || program.in_flight() == 0).await;
     }
@@ -200,7 +204,7 @@ async fn a_stream_that_has_begun_wins_however_long_it_takes() {
             let asked = server.wait_for(&second, |all| all.len() == 1);
             asked.await.unwrap();
             begin.open();
-            let closed = server.wait_for(&second, |all| all[0].outcome == Outcome::ClientGone);
+            let closed = server.wait_for(&second, |all| is_gone(all.first()));
             closed.await.unwrap();
             go_on.open();
         };
@@ -235,7 +239,7 @@ async fn a_cancel_closes_both_connections() {
         let (end, ()) = tokio::join!(run, cancel);
         assert_eq!(end.unwrap_err().kind(), ErrorKind::Cancelled, "{target}");
         for model in &models {
-            let closed = server.wait_for(model, |all| all[0].outcome == Outcome::ClientGone);
+            let closed = server.wait_for(model, |all| is_gone(all.first()));
             closed.await.unwrap();
         }
         eventually("its permit", || program.in_flight() == 0).await;
