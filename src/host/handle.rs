@@ -25,7 +25,7 @@ use crate::host::{
 #[cfg(feature = "python")]
 const HOST_STOP_MARGIN: Duration = Duration::from_secs(1);
 /// The same for the processes of a pool. Those of a zygote that hangs take the longest: its workers
-/// are killed 0.5 s after the grace, and 2 s later it is killed for not reporting their exits.
+/// are killed 1 s after the grace, and 2 s later it is killed for not reporting their exits.
 #[cfg(feature = "workers")]
 const POOL_STOP_MARGIN: Duration = Duration::from_secs(5);
 

@@ -14,13 +14,13 @@ use super::support::SOON;
 pub(crate) const ASK: &str = "POST /qa HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
                               content-length: 15\r\n\r\n{\"question\":\"\"}";
 
-/// A server that stops leaves its idle connections open for as long.
+/// How long a server that stops leaves its idle connections open.
 const LINGER: Duration = Duration::from_millis(250);
 
 /// A connection that the server keeps open.
 pub(crate) struct Kept {
     stream: TcpStream,
-    /// When the last request on it was sent.
+    /// Just before the last request on it was sent.
     asked: Instant,
 }
 
@@ -74,8 +74,8 @@ fn is_open(stream: &TcpStream) -> bool {
 
 async fn exchange(stream: TcpStream) -> io::Result<(StatusCode, Option<Kept>)> {
     let mut stream = BufReader::new(stream);
-    stream.write_all(ASK.as_bytes()).await?;
     let asked = Instant::now();
+    stream.write_all(ASK.as_bytes()).await?;
     let (mut status, mut length, mut closes) = (None, 0, false);
     loop {
         let mut line = String::new();

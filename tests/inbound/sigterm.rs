@@ -95,7 +95,8 @@ async fn client(server: SocketAddr, keeps: bool, answers: watch::Sender<u64>) ->
         match ask(server, &mut kept).await {
             Asked::Answered(StatusCode::OK) => answers.send_modify(|n| *n += 1),
             Asked::Answered(StatusCode::SERVICE_UNAVAILABLE) => return 1,
-            // Reset while the listener closed, or sent as an idle connection closed: no server can help that.
+            // Reset while the listener closed, or sent just as the server closed an idle connection:
+            // no server can help that.
             Asked::Refused | Asked::Lost { first: true, .. } | Asked::Lost { late: true, .. } => {
                 return 0;
             }

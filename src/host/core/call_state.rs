@@ -284,7 +284,8 @@ impl CallState {
         self.cancel_after(cause, || ())
     }
 
-    /// The same; the first time, `note` runs before the call's code can see it.
+    /// The same; the first time, `note` runs before the call's code can see it. It runs under the call's
+    /// lock, and may not use the call.
     pub(super) fn cancel_after(&self, cause: Option<Cause>, note: impl FnOnce()) -> bool {
         let mut progress = self.progress();
         if progress.answered || progress.settled || progress.cancelled {

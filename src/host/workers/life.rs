@@ -8,7 +8,7 @@ use super::{
 };
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
-pub(super) const WORKER_STOP_MARGIN: Duration = Duration::from_millis(500);
+pub(super) const WORKER_STOP_MARGIN: Duration = Duration::from_secs(1);
 /// How long a worker that was killed keeps its place: one in an uninterruptible sleep may not exit.
 const WORKER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 

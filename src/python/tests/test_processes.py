@@ -33,12 +33,12 @@ ON_A_THREAD |= {"Forked": 1, "Spawned": 1, "ForkServer": 1}
 
 
 @pytest_asyncio.fixture
-async def counted(monkeypatch, harness):
+async def counted(monkeypatch, harness, request):
     """A harness where processes are counted; what is wrapped for that is put back."""
     for owner, name in ((subprocess.Popen, "__init__"), (BaseProcess, "start")):
         # Not for a second loop as well, which another test has made.
         monkeypatch.setattr(owner, name, inspect.unwrap(getattr(owner, name)))
-    processes.install(asyncio.get_running_loop(), GRACE)
+    processes.install(asyncio.get_running_loop(), getattr(request, "param", GRACE))
     # A second interrupt would cut what a program notes at its end.
     harness.pool.grace = 30.0
     return harness
@@ -166,6 +166,7 @@ async def test_a_sandbox_that_is_kept_serves_the_next_call(counted):
     programs._kept.pop().shutdown()
 
 
+@pytest.mark.parametrize("counted", [30.0], indirect=True)
 async def test_clean_up_may_run_a_process(counted):
     key = "process-cleans"
     call = counted.start(counted.program("processes:CleansUp"), key=key)
@@ -175,6 +176,7 @@ async def test_clean_up_may_run_a_process(counted):
     assert await witness.seen(key) == [str(pid), "cleaned", "status 0"]
 
 
+@pytest.mark.parametrize("counted", [30.0], indirect=True)
 async def test_a_process_of_clean_up_is_not_told_to_stop_with_its_call(counted, monkeypatch):
     cancel, told = CallProcess.cancel, set()
     call = counted.start(counted.program("processes:CleansUp"), key="process-late")
@@ -196,6 +198,14 @@ async def test_a_process_of_clean_up_is_not_told_to_stop_with_its_call(counted, 
     await call.ended()
     assert len(told) == 1
     assert (await witness.seen("process-late"))[1:] == ["cleaned", "status 0"]
+
+
+async def test_a_process_of_clean_up_that_goes_on_is_told_to_stop_after_the_grace(counted):
+    call = counted.start(counted.program("processes:CleansUp"), key="process-long", seconds=3600)
+    await pids_of("process-long")
+    counted.cancel_last()
+    await call.ended()
+    assert (await witness.seen("process-long"))[1:] == ["cleaned", f"status {-signal.SIGTERM}"]
 
 
 async def test_the_workers_of_a_pool_are_left_alone(counted):

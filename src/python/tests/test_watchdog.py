@@ -55,7 +55,8 @@ async def test_code_that_blocks_the_loop_is_reported_with_its_program_and_call(w
 async def test_an_import_on_a_thread_that_holds_the_loop_up_for_a_moment_is_not_reported(
     watched, monkeypatch, seconds
 ):
-    monkeypatch.setattr("tower_dspy.watchdog.LATE_WHILE_LOADING", 2.0)
+    limit = 2.0
+    monkeypatch.setattr("tower_dspy.watchdog.LATE_WHILE_LOADING", limit)
     costs.model_info("openai", "m")  # reads a table, as the warm-up of a host does
     released = threading.Event()
     monkeypatch.setattr(packages, "missing", lambda *_: lambda: released.wait(30))
@@ -69,7 +70,7 @@ async def test_an_import_on_a_thread_that_holds_the_loop_up_for_a_moment_is_not_
     await eventually(lambda: load.description or load.fault)
     # Those of the callback: on a busy machine the tasks of this loop are reported as well.
     held = [frames for frames, *_ in watched.host.reports if "asyncio/events.py:" in frames[0]]
-    assert bool(held) == (seconds > 2)
+    assert bool(held) == (seconds > limit)
 
 
 async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):

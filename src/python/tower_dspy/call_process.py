@@ -39,7 +39,7 @@ class CallProcess(CallWork):
     ) -> None:
         super().__init__(name, loop)
         self._call = state
-        # It was started after the call's code was told to stop: the call waits for its end.
+        # Clean-up code started it. It is told to stop later than the call's other work.
         self.of_clean_up = False
         # What reaps the process at its end, as long as its code has no object of it.
         self.reap: Callable[[], Any] | None = reap

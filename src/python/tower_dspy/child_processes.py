@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# For an orderly shutdown, and then for SIGTERM: what works on takes all of both. The loop has to
-# close within the margin of a stop, which is a second.
+# For an orderly shutdown, then for SIGTERM, then for exit functions that are late: what works on
+# takes all of them. The loop has to close within the margin of a stop, which is a second.
 _SHUTDOWN = 0.3  # seconds
 _TERM = 0.1
-# For exit functions that are not over by then.
 _LATE = 0.3
 # For what ends at once, unless the machine is busy.
 _KILL = 2.0
@@ -31,7 +30,8 @@ def shut_down() -> None:
         exits.append(util._exit_function)
     exiting = _run(exits, _SHUTDOWN)
     process = sys.modules.get("multiprocessing.process")
-    if process is None:
+    if process is None or not process.active_children():
+        _run(_stop_servers(), _SERVERS)
         return
     for how, patience in (("terminate", _TERM), ("kill", _KILL)):
         _signal_all(process.active_children, how, patience)
@@ -45,7 +45,10 @@ def shut_down() -> None:
 
 
 def _run(functions: list[Callable[[], Any]], patience: float) -> list[threading.Thread]:
-    """Calls each function on its own thread, so that one that waits does not delay the others."""
+    """Calls each function on its own thread, so that one that waits does not delay the others.
+
+    Returns the threads.
+    """
     end = time.monotonic() + patience
     running = [threading.Thread(target=_quietly, args=(f,), daemon=True) for f in functions]
     for thread in running:

@@ -147,8 +147,8 @@ class InterruptibleRun:
         return ThreadSignal(self._thread, self._native_id, Interrupted)
 
     def has_raised(self) -> bool:
-        """Whether the one signal was raised, so that what runs now is clean-up."""
-        return self.cancelled and not self._signal
+        """Whether its code has had its signal, and so is clean-up."""
+        return self._running and not self._signal and not self._pending
 
     def raise_pending(self) -> None:
         """Raises here, on the run's thread, an interrupt that could not be raised from another."""
@@ -197,7 +197,7 @@ def raise_pending_here() -> None:
 
 
 def is_clean_up_here() -> bool:
-    """Whether the code on this thread was interrupted before. It is not while it is shielded."""
+    """Whether this thread's code has had its signal, and so is clean-up."""
     return HERE.run is not None and HERE.run.has_raised()
 
 

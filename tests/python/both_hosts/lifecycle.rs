@@ -218,8 +218,8 @@ async fn a_stop_returns_after_pythons_thread_has_ended() {
     call(&host, "thread_end:takes_its_time", json!({"port": port})).await;
     let (peer, _) = listener.accept().await.unwrap();
 
-    // Of two that wait, neither returns early: the kernel reports the end of the connection well before
-    // the thread would end.
+    // Neither of two returns early: the connection would stay open for seconds then. Once the thread has
+    // ended, the kernel reports its end at once.
     let stop = || async {
         host.stop(HOUR).await;
         let end = timeout(Duration::from_secs(1), peer.peek(&mut [0])).await;

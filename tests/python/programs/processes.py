@@ -209,11 +209,11 @@ async def keeps_a_sandbox(key: str):
 class CleansUp(dspy.Module):
     """Cleans up by a process once it is cancelled."""
 
-    def forward(self, key: str):
+    def forward(self, key: str, seconds: float = 0.2):
         try:
             popen(key)
         finally:
-            done = subprocess.run(python("import time; time.sleep(0.2)"), check=False)
+            done = subprocess.run(python(f"import time; time.sleep({seconds})"), check=False)
             note(key, f"status {done.returncode}")
         return {}
 

@@ -65,7 +65,10 @@ def _add(
             name = f"process {name}" if name else f"process of {_command(pid)}"
             child = CallProcess(name, loop, state, process, grace, poll)
             if not child.is_over():
-                child.of_clean_up = state.cancelled and is_clean_up_here()
+                child.of_clean_up = state.is_over() and is_clean_up_here()
+                if child.of_clean_up:
+                    # As long as the thread itself has.
+                    loop.call_soon_threadsafe(loop.call_later, grace, child.interrupt)
                 state.add_child(child)
                 return child
     return None
