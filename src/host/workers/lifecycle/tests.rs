@@ -169,8 +169,8 @@ fn a_retiring_worker_ends_with_its_last_call() {
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), [stop]);
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), []);
     let kill = (WorkerId(1), LifecycleAction::Kill);
-    assert_eq!(tick(&mut lifecycle, secs(61), calls(0, 0, true)), [kill]);
-    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(61)).unwrap();
+    assert_eq!(tick(&mut lifecycle, secs(62), calls(0, 0, true)), [kill]);
+    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(62)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: true });
     assert_eq!(lifecycle.failed_starts(), 0);
 }
