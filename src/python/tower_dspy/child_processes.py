@@ -30,18 +30,21 @@ def shut_down() -> None:
         exits.append(util._exit_function)
     exiting = _run(exits, _SHUTDOWN)
     process = sys.modules.get("multiprocessing.process")
-    if process is None or not process.active_children():
-        _run(_stop_servers(), _SERVERS)
-        return
+    if process is not None and process.active_children():
+        _end(process.active_children, exiting)
+    _run(_stop_servers(), _SERVERS)
+
+
+def _end(active_children: Callable[[], list[Any]], exiting: list[threading.Thread]) -> None:
+    """Ends all children, while the exit functions run on these threads."""
     for how, patience in (("terminate", _TERM), ("kill", _KILL)):
-        _signal_all(process.active_children, how, patience)
+        _signal_all(active_children, how, patience)
     # Until its exit function has run, a pool starts other workers in place of those.
     end = time.monotonic() + _LATE
     while any(thread.is_alive() for thread in exiting) and time.monotonic() < end:
-        _signal_all(process.active_children, "kill", _TICK)
+        _signal_all(active_children, "kill", _TICK)
         time.sleep(_TICK)
-    _signal_all(process.active_children, "kill", _KILL)
-    _run(_stop_servers(), _SERVERS)
+    _signal_all(active_children, "kill", _KILL)
 
 
 def _run(functions: list[Callable[[], Any]], patience: float) -> list[threading.Thread]:
