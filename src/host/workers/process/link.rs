@@ -266,3 +266,43 @@ fn signal(pid: u32, signal: Signal) {
         let _ = kill_process_group(pid, signal);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::Value;
+    use tokio::{net::UnixStream, process::Command};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_is_killed_in_the_middle_of_a_frame_is_reported_with_its_signal() {
+        let (ours, mut its) = UnixStream::pair().expect("a pair");
+        // A length, and less than that.
+        its.write_all(&[0, 0, 0, 100, 1]).await.expect("a write");
+        let mut sleep = Command::new("sleep");
+        let mut process = sleep.arg("3600").process_group(0).spawn().expect("a sleep");
+        process.start_kill().expect("a kill");
+        drop(its);
+        let reports = Mutex::new(Vec::new());
+        attend(
+            process,
+            Pid::default(),
+            ours.into_split().0,
+            CancellationToken::new(),
+            async |event: ProcessEvent<Value>| {
+                let said = match event {
+                    ProcessEvent::Message(..) => Some("a message".to_owned()),
+                    ProcessEvent::Broken(why) => why,
+                    ProcessEvent::Exited(how) => Some(how),
+                };
+                reports.lock().expect("a lock").push(said);
+                true
+            },
+        )
+        .await;
+        let killed = "it ended with signal: 9 (SIGKILL)".to_owned();
+        assert_eq!(reports.into_inner().expect("a lock"), [None, Some(killed)]);
+    }
+}
