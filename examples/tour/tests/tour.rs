@@ -11,7 +11,7 @@ use tower_dspy::{
 };
 
 /// The milliseconds in which calls reach the LM on a busy machine too.
-const LIMIT: &str = "2000";
+const LIMIT: &str = "1000";
 
 fn run(args: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tower-dspy-tour"))
