@@ -38,7 +38,7 @@ pub(crate) async fn stop(host: Host) -> HostStats {
     for pid in pids {
         let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(status.is_empty() || status.contains(") Z "), "{status}");
-        // One that init reaps is there until it does.
+        // A zombie stays in /proc until init reaps it.
         eventually(&format!("the end of {pid}"), || !is_there(pid)).await;
     }
     assert_eq!(host.health(), Health::Lost);

@@ -204,8 +204,8 @@ fn an_interpreter_without_ensurepip() {
     let script = "#!/bin/sh\n\
                   case \"$*\" in *venv*) echo 'ensurepip is not available'; exit 1;; esac\n\
                   echo 3.11.2\n";
-    // By a process of its own: one that another test forks meanwhile would keep the file open for
-    // writing, and no such file can be run.
+    // A child process writes the script. If this process wrote it, a process that another test forks at
+    // that moment could hold the file open for writing, and the script could not be run.
     let write = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
     let mut shell = Command::new("/bin/sh");
     let written = shell.args(["-c", write]).arg(&python).arg(script).status();

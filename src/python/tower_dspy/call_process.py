@@ -39,7 +39,7 @@ class CallProcess(CallWork):
     ) -> None:
         super().__init__(name, loop)
         self._call = state
-        # Clean-up code started it. It is told to stop later than the call's other work.
+        # Whether clean-up code started the process, which is then told to stop after its grace.
         self.of_clean_up = False
         # What reaps the process at its end, as long as its code has no object of it.
         self.reap: Callable[[], Any] | None = reap

@@ -55,7 +55,7 @@ class ThreadGate:
 
     def note_and_wait(self, key: str, event: str) -> None:
         """Notes an event and waits, with no step in between that an interrupt could end."""
-        # Longer than a test waits: one that fails leaves no thread behind.
+        # The limit is longer than any test waits. It ends the thread after a test that failed.
         acquire = partial(self._lock.acquire, True, 60)
         steps = (partial(_seen.setdefault(key, []).append, event), acquire)
         _, is_open = map(call, steps)

@@ -67,7 +67,7 @@ def _add(
             if not child.is_over():
                 child.of_clean_up = state.is_over() and is_clean_up_here()
                 if child.of_clean_up:
-                    # As long as the thread itself has.
+                    # Its thread is interrupted again after the same time.
                     loop.call_soon_threadsafe(loop.call_later, grace, child.interrupt)
                 state.add_child(child)
                 return child

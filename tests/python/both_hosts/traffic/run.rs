@@ -29,8 +29,8 @@ const AMPLE: Duration = Duration::from_secs(20);
 const SLACK: Duration = Duration::from_secs(10);
 
 /// How long after the deadline a request may count as sent: the LM runtime may stand still between the
-/// check of the deadline and the reading of the clock. A request too many is found by its count; one that
-/// was allowed, and leaves within this, is not found.
+/// check of the deadline and the reading of the clock. An extra request is found by the count of requests.
+/// An expected one that is sent late, but within this time, is not found.
 const SENT_SLACK: Duration = Duration::from_secs(1);
 
 /// What is wrong with a case.
